@@ -1,0 +1,1 @@
+"""Concord's pipeline: data variants, runs, snapshots, measurements, claims."""

@@ -1,0 +1,277 @@
+"""`params.yaml` as typed, frozen models. The only place that reads it.
+
+Every model forbids unknown keys and every value has its range here, once. `load_params` turns whatever is
+wrong into one `InputError` that names the file and the key.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pipeline.config_errors import describe
+from pipeline.errors import InputError, unknown_name
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+PositiveFraction = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+ItemName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+
+SourceKind = Literal[
+    "digits", "glyphs", "imagefolder", "mnist", "fashionmnist", "cifar10", "cifar100", "imagenette"
+]
+NATIVE_SIZE = {"digits": 8, "glyphs": 16, "mnist": 28, "fashionmnist": 28, "cifar10": 32, "cifar100": 32}
+
+
+class Spec(BaseModel):
+    """The base of every model here: frozen, no silent conversions, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Glyphs(Spec):
+    """Knobs of the procedural glyphs (16x16, three curved strokes; SCIENCE of the set in docs/data.md)."""
+
+    classes: Annotated[int, Field(ge=2, le=100)] = 10
+    train_examples: Count = 3000
+    test_examples: Count = 1000
+    modes: Count = 10  # ways of drawing one class
+    zipf: Annotated[float, Field(ge=0, le=5)] = 1.2  # exponent of the modes' frequencies: the long tail
+    affine_jitter: Annotated[float, Field(ge=0, le=1)] = 0.12
+    shift: Annotated[float, Field(ge=0, le=0.5)] = 0.06  # share of the side
+    pixel_noise: Annotated[float, Field(ge=0, le=1)] = 0.15  # standard deviation; 1 = white minus black
+    clutter: Fraction = 0.3  # share of images with a stroke of no meaning
+
+
+class Source(Spec):
+    """Where images come from, before any corruption."""
+
+    kind: SourceKind
+    path: str | None = None  # folder, relative to the repository or absolute
+    download: bool = False  # torchvision sets only
+    image_size: Annotated[int, Field(ge=4, le=4096)] | None = None  # side in pixels; None = native
+    resize: Annotated[int, Field(ge=4, le=8192)] | None = None  # shorter side before the centre crop
+    classes: Annotated[int, Field(ge=2)] | Annotated[tuple[str, ...], Field(strict=False)] | None = None
+    examples_per_class: Count | None = None  # of the training part
+    test_examples_per_class: Count | None = None
+    fraction: PositiveFraction = 1.0  # of each class, in both parts
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2  # of a folder without train/ and val/
+    on_bad_image: Literal["stop", "skip"] = "stop"
+    encoding: Literal["auto", "raw", "jpg"] = "auto"  # auto: raw up to 64 pixels a side
+    jpg_quality: Annotated[int, Field(ge=1, le=100)] = 95
+    glyphs: Glyphs = Glyphs()
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> "Source":
+        if self.kind in ("imagefolder", "imagenette") and self.image_size is None:
+            raise ValueError(f"kind '{self.kind}' needs image_size: the side in pixels of the centre crop")
+        if self.kind not in ("digits", "glyphs") and self.path is None:
+            raise ValueError(f"kind '{self.kind}' needs path: the folder that holds the images")
+        if self.resize is not None and self.image_size is not None and self.resize < self.image_size:
+            raise ValueError(f"resize {self.resize} is smaller than image_size {self.image_size}")
+        if self.download and self.kind in ("digits", "glyphs", "imagefolder"):
+            raise ValueError(f"kind '{self.kind}' has nothing to download: remove 'download'")
+        return self
+
+    @property
+    def side(self) -> int:
+        """Side of the prepared images in pixels."""
+        return self.image_size or NATIVE_SIZE[self.kind]
+
+
+class Variant(Spec):
+    """A source with its corruptions; each is drawn per index, so they compose."""
+
+    source: str
+    noise_images: Fraction = 0.0  # fraction replaced by Gaussian noise, in train and test
+    noise_labels: Fraction = 0.0  # fraction given a uniform new label, in train only
+    permute_pixels: Literal["none", "shared", "each"] = "none"  # one permutation for all, or one an image
+
+
+class Model(Spec):
+    """A network by name, with the options of its builder (see models/builder.py)."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+
+class Snapshots(Spec):
+    """When weights are kept to be measured."""
+
+    drop: Annotated[float, Field(gt=0, lt=1)] = 0.25  # fraction below the low-water mark of the batch loss
+    first_steps: Annotated[int, Field(ge=0)] = 3  # steps 0 .. first_steps - 1 are always kept
+    cap: Annotated[int, Field(ge=2)] = 24  # most snapshots between the first steps and the end
+
+
+Aggregation = Literal["mean", "median", "winsorized", "a3", "m3"]
+
+
+class Run(Spec):
+    """One training run: a variant, a network, an optimizer, an aggregation of gradients."""
+
+    study: str = "coherent-gradients"
+    variant: str
+    seeds: Count = 3
+    model: Model
+    lr: Annotated[float, Field(gt=0)]
+    batch_size: Count  # examples of one update, all micro-batches together
+    epochs: Count
+    stop_at_loss: Annotated[float, Field(ge=0)] = 0.0  # training loss that ends the run; 0 = never
+    aggregation: Aggregation = "mean"
+    micro_batches: Count = 1
+    winsorize_percent: Annotated[float, Field(ge=0, le=50)] = 0.0
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    schedule: Literal["constant", "cosine", "step"] = "constant"
+    lr_drop_epochs: Annotated[tuple[Count, ...], Field(strict=False)] = ()  # schedule: step
+    lr_drop_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    train_metrics: Literal["evaluated", "running"] = "evaluated"
+    snapshots: Snapshots | None = None
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _three_micro_batches(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("aggregation") in ("a3", "m3"):
+            if values.get("micro_batches", 3) != 3:
+                plain = "mean" if values["aggregation"] == "a3" else "median"
+                raise ValueError(
+                    f"aggregation '{values['aggregation']}' means 3 micro_batches, found"
+                    f" {values['micro_batches']}. Write aggregation: {plain} for another number"
+                )
+            return {**values, "micro_batches": 3}
+        return values
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Run":
+        if self.batch_size % self.micro_batches:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not divisible by {self.micro_batches} micro_batches;"
+                f" {self.batch_size // self.micro_batches * self.micro_batches or self.micro_batches} is"
+            )
+        if self.aggregation == "median" and self.micro_batches < 3:
+            raise ValueError(f"a median needs at least 3 micro_batches, found {self.micro_batches}")
+        if self.aggregation == "winsorized" and self.micro_batches != 1:
+            raise ValueError("winsorizing works on single examples: remove micro_batches")
+        if self.winsorize_percent and self.aggregation != "winsorized":
+            raise ValueError("winsorize_percent needs aggregation: winsorized")
+        if (self.schedule == "step") != bool(self.lr_drop_epochs):
+            raise ValueError("schedule: step and lr_drop_epochs go together")
+        return self
+
+    @property
+    def micro_batch_size(self) -> int:
+        """Examples behind one input of the aggregation."""
+        return self.batch_size // self.micro_batches
+
+    @property
+    def takes_median(self) -> bool:
+        """Whether micro-batch gradients are combined by the coordinate-wise median."""
+        return self.aggregation in ("median", "m3")
+
+
+class Measure(Spec):
+    """How the snapshots of a run are measured."""
+
+    examples: Annotated[int, Field(ge=8)] = 500  # m, drawn once per variant and root seed
+    splits: Annotated[tuple[Literal["train", "test"], ...], Field(strict=False, min_length=1)] = (
+        "train",
+        "test",
+    )
+    estimator: Literal["auto", "exact", "imputed"] = "auto"  # auto: imputed where there is batch norm
+    batch_size: Annotated[int, Field(ge=2)] = 20  # k: examples of one batch gradient, when imputed
+    partitions: Count = 5  # partitions into batches, averaged by their sums, when imputed
+    batch_norm: Literal["train", "eval"] = "train"  # statistics that batch norm uses while measured
+    chunk: Count = 100  # examples whose gradients are held at once, when exact: memory, not results
+
+    @model_validator(mode="after")
+    def _enough_batches(self) -> "Measure":
+        if self.estimator != "exact" and self.examples // self.batch_size < 4:
+            raise ValueError(
+                f"examples {self.examples} give fewer than 4 batches of batch_size {self.batch_size};"
+                f" use batch_size {self.examples // 4} or less"
+            )
+        return self
+
+
+class Params(Spec):
+    """The whole file."""
+
+    seed: Annotated[int, Field(ge=0)]
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    processes: Literal["auto"] | Count = "auto"
+    threads: Count = 1
+    sources: dict[ItemName, Source]
+    variants: dict[ItemName, Variant]
+    runs: dict[ItemName, Run]
+    measures: dict[ItemName, Measure] = {}
+    claims: dict[str, dict[str, str]] = {}
+
+
+def load_params(path: Path) -> Params:
+    """Read and check a params file. Raises `InputError` with one message for all that is wrong."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+    return parse_params(text, path.name)
+
+
+def parse_params(text: str, name: str) -> Params:
+    """Parse the text of a params file that errors call `name`."""
+    try:
+        values = yaml.load(text, Loader=_StrictLoader)
+    except yaml.YAMLError as error:
+        raise InputError(f"{name}: not valid YAML. {' '.join(str(error).split())}.") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{name}: expected keys such as 'seed' and 'runs', found {type(values).__name__}.")
+    try:
+        params = Params.model_validate(values)
+    except ValidationError as error:
+        raise InputError(describe(error, name, Params)) from error
+    _check_references(params, name)
+    return params
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML that refuses a key written twice, where PyYAML keeps the last in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key '{key}' is written twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _check_references(params: Params, name: str) -> None:
+    """Items name each other: every name must be there."""
+    for key, variant in params.variants.items():
+        if variant.source not in params.sources:
+            raise unknown_name(f"{name}, variants.{key}.source", variant.source, params.sources)
+    for key, run in params.runs.items():
+        if run.variant not in params.variants:
+            raise unknown_name(f"{name}, runs.{key}.variant", run.variant, params.variants)
+    for key in params.measures:
+        if key not in params.runs:
+            raise unknown_name(f"{name}, measures.{key}", key, params.runs)
+        if params.runs[key].snapshots is None:
+            raise InputError(
+                f"{name}, measures.{key}: run '{key}' leaves no snapshots. Add runs.{key}.snapshots, "
+                "for example {drop: 0.25, first_steps: 3, cap: 24}."
+            )
+    for claim, roles in params.claims.items():
+        for role, run in roles.items():
+            if run not in params.runs:
+                raise unknown_name(f"{name}, claims.{claim}.{role}", run, params.runs)
