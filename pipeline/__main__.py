@@ -1,0 +1,95 @@
+"""The command line: `python -m pipeline STAGE [--item NAME]`.
+
+Exit codes: 0 done; 1 a bug; 2 wrong input (one message, no traceback); 3 interrupted, resumable.
+"""
+
+import argparse
+import importlib
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.config import Params, load_params
+from pipeline.errors import InputError, Interrupted, unknown_name
+from pipeline.locks import die_with_parent
+from pipeline.paths import Layout, find_root
+
+log = logging.getLogger("concord")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One command: its help, and the section of params whose items it takes (None: no item)."""
+
+    help: str
+    items: str | None = None
+
+
+STAGES = {
+    "check": Stage("check params.yaml without doing any work"),
+    "prepare": Stage("write the betons and the manifest of a dataset variant", items="variants"),
+    "train": Stage("train every seed of a run", items="runs"),
+    "measure": Stage("measure the snapshots of a run", items="measures"),
+    "report": Stage("judge the claims and draw the page"),
+    "show": Stage("print the claims table of the last report"),
+    "ui": Stage("print the addresses of the experiments in the MLflow UI and serve it"),
+    "sync": Stage("send to MLflow what could not be sent when it was tracked"),
+    "prune": Stage("delete what items that params.yaml no longer names have left"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one stage; return its exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    logging.getLogger().setLevel(logging.WARNING)  # libraries speak only of trouble
+    log.setLevel(logging.INFO)
+    die_with_parent()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    try:
+        layout = Layout(find_root())
+        params = load_params(layout.params)
+        module = importlib.import_module(f"pipeline.stages.{options.stage}")
+        module.run(layout, params, _item(params, options))
+    except InputError as error:
+        log.error("%s", error)
+        return 2
+    except Interrupted as error:
+        log.error("Interrupted: %s. What is done is kept; the same command goes on from there.", error)
+        return 3
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="stage", required=True, metavar="STAGE")
+    for name, stage in STAGES.items():
+        command = commands.add_parser(name, help=stage.help, description=stage.help)
+        if stage.items:
+            command.add_argument("--item", required=True, help=f"a key under '{stage.items}' in params.yaml")
+    return parser
+
+
+def _item(params: Params, options: argparse.Namespace) -> str | None:
+    section = STAGES[options.stage].items
+    if section is None:
+        return None
+    known = getattr(params, section)
+    if options.item not in known:
+        raise unknown_name(f"params.yaml, {section}", options.item, known)
+    return options.item
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    # Once is enough: a second Ctrl-C while the workers save their state must not cut that short.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Interrupted(f"by {signal.Signals(number).name}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

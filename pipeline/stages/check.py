@@ -1,0 +1,79 @@
+"""`python -m pipeline check`: is params.yaml possible? Before any work, and without the data."""
+
+import logging
+
+from pipeline.claims import validate_claims, validate_comparisons
+from pipeline.config import Params, Run, Source
+from pipeline.errors import InputError
+from pipeline.paths import Layout
+
+log = logging.getLogger("concord")
+
+# Before a folder of images is read its number of classes is unknown; any number shows what a network is.
+SOME_CLASSES = 10
+GREY_KINDS = ("digits", "mnist", "fashionmnist")
+
+
+def run(layout: Layout, params: Params, item: str | None) -> None:
+    """Raise `InputError` if an item of the file can't work. Reading the file has checked the rest."""
+    validate_claims(params.claims)
+    validate_comparisons(params)
+    for name in params.runs:
+        check_model(params, name)
+    log.info(
+        "params.yaml: %d variants, %d runs, %d of them measured, %d claims to judge: possible.",
+        len(params.variants),
+        len(params.runs),
+        len(params.measures),
+        len(params.claims),
+    )
+
+
+def check_model(params: Params, name: str) -> None:
+    """Build the network of a run without memory, and check that the run can train and measure it."""
+    import torch
+
+    from models import ModelError, build
+    from pipeline.gradients import batch_norm_layers
+
+    spec = params.runs[name]
+    source = params.sources[params.variants[spec.variant].source]
+    channels = 1 if source.kind in GREY_KINDS else 3
+    where = f"params.yaml, runs.{name}"
+    try:
+        with torch.device("meta"):
+            model = build(
+                spec.model.name, spec.model.options, (channels, source.side, source.side), _classes(source)
+            )
+    except ModelError as error:
+        raise InputError(f"{where}.model: {error}") from error
+    normed = batch_norm_layers(model)
+    if normed:
+        _check_batch_norm(where, spec, normed[0])
+    measure = params.measures.get(name)
+    if normed and measure and measure.estimator == "exact" and measure.batch_norm == "train":
+        raise InputError(
+            f"params.yaml, measures.{name}.estimator: 'exact' needs gradients of single examples, which batch"
+            f" norm (layer '{normed[0]}') couples. Use imputed, or batch_norm: eval, which measures another"
+            " function."
+        )
+
+
+def _check_batch_norm(where: str, spec: Run, layer: str) -> None:
+    if spec.aggregation == "winsorized":
+        raise InputError(
+            f"{where}.aggregation: winsorizing needs gradients of single examples, which batch norm (layer"
+            f" '{layer}') couples. Use a network without batch norm, or aggregation: m3."
+        )
+    if spec.micro_batch_size < 2:
+        raise InputError(
+            f"{where}.batch_size: {spec.batch_size} in {spec.micro_batches} micro_batches gives micro-batches"
+            f" of {spec.micro_batch_size}, too few for batch norm (layer '{layer}'). Use at least"
+            f" {2 * spec.micro_batches}, or a network without batch norm."
+        )
+
+
+def _classes(source: Source) -> int:
+    if isinstance(source.classes, int):
+        return source.classes
+    return len(source.classes) if source.classes else SOME_CLASSES

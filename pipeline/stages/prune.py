@@ -1,0 +1,31 @@
+"""`python -m pipeline prune`: delete what items that params.yaml no longer names have left."""
+
+import logging
+import shutil
+from pathlib import Path
+
+from pipeline.config import Params
+from pipeline.paths import Layout
+
+log = logging.getLogger("concord")
+
+
+def run(layout: Layout, params: Params, item: str | None) -> None:
+    """Delete sets, runs, measures and checkpoints of unknown items; DVC's cache keeps what it has."""
+    removed = [
+        *_remove_unknown(layout.variant("x").parent, params.variants),
+        *_remove_unknown(layout.run("x").parent, params.runs),
+        *_remove_unknown(layout.measures("x").parent, params.measures),
+        *_remove_unknown(layout.checkpoints / "train", params.runs),
+    ]
+    for path in removed:
+        log.info("removed %s", path.relative_to(layout.root))
+    if not removed:
+        log.info("nothing to remove")
+
+
+def _remove_unknown(folder: Path, known: dict) -> list[Path]:
+    unknown = [path for path in sorted(folder.glob("*")) if path.is_dir() and path.name not in known]
+    for path in unknown:
+        shutil.rmtree(path)
+    return unknown

@@ -1,0 +1,101 @@
+"""Loss and accuracy of a network on a split, over all, pristine and corrupt examples."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.datasets import Split
+
+EVALUATION_BATCH = 500  # examples; memory only, except under batch norm in train mode
+
+
+@dataclass
+class Tally:
+    """Sums that travel; one division at the end."""
+
+    examples: int = 0
+    loss: float = 0.0
+    correct: int = 0
+
+    def add(self, losses: Tensor, correct: Tensor) -> None:
+        """Add examples by their losses and hits, both `(b,)`."""
+        self.examples += losses.numel()
+        self.loss += float(losses.double().sum())
+        self.correct += int(correct.sum())
+
+    def results(self) -> dict[str, float]:
+        """Mean loss, accuracy in [0, 1] and the number of examples."""
+        return {
+            "loss": self.loss / self.examples,
+            "accuracy": self.correct / self.examples,
+            "examples": self.examples,
+        }
+
+
+class SubsetTallies:
+    """A tally for all examples and, where a split has corrupt ones, for the pristine and the corrupt."""
+
+    def __init__(self, split_has_corrupt: bool):
+        names = ("all", "pristine", "corrupt") if split_has_corrupt else ("all",)
+        self.tallies = {name: Tally() for name in names}
+
+    def add(self, logits: Tensor, labels: Tensor, is_corrupt: Tensor) -> None:
+        """Add a batch: `logits (b, classes)`, `labels (b,)`, `is_corrupt (b,)`."""
+        losses = functional.cross_entropy(logits, labels, reduction="none")
+        correct = logits.argmax(1) == labels
+        self.tallies["all"].add(losses, correct)
+        if "corrupt" in self.tallies:
+            self.tallies["corrupt"].add(losses[is_corrupt], correct[is_corrupt])
+            self.tallies["pristine"].add(losses[~is_corrupt], correct[~is_corrupt])
+
+    def state(self) -> dict[str, dict[str, float]]:
+        """Plain data from which `load_state` goes on."""
+        return {name: asdict(tally) for name, tally in self.tallies.items()}
+
+    def load_state(self, state: Mapping[str, Mapping[str, Any]]) -> None:
+        """Continue from a `state()`."""
+        self.tallies = {name: Tally(**sums) for name, sums in state.items()}
+
+    def results(self) -> dict[str, dict[str, float]]:
+        """Subset name -> quantity -> value; subsets without examples are left out."""
+        return {name: tally.results() for name, tally in self.tallies.items() if tally.examples}
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, split: Split, *, batch_statistics: int | None = None
+) -> dict[str, dict[str, float]]:
+    """Subset -> quantity -> value of `model` on `split`.
+
+    With `batch_statistics`, batch norm uses the statistics of batches of that size, as in training: its
+    running averages lag far behind early in a run. The running averages themselves are left untouched.
+    Without, the network is in eval mode.
+    """
+    tallies = SubsetTallies(bool(split.is_corrupt.any()))
+    positions = np.arange(split.num_examples)
+    with evaluation_mode(model, batch_statistics is not None):
+        for batch in split.batches(positions, batch_statistics or EVALUATION_BATCH):
+            if batch_statistics is not None and len(batch.labels) < batch_statistics:
+                break  # the statistics of a few last examples are no statistics
+            tallies.add(model(batch.inputs), batch.labels, batch.is_corrupt)
+    return tallies.results()
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module, batch_statistics: bool) -> Iterator[None]:
+    """Eval mode, or train mode with the buffers put back afterwards; the mode too is put back."""
+    was_training = model.training
+    buffers = [buffer.clone() for buffer in model.buffers()] if batch_statistics else []
+    model.train(batch_statistics)
+    try:
+        yield
+    finally:
+        model.train(was_training)
+        for buffer, before in zip(model.buffers(), buffers, strict=False):
+            buffer.copy_(before)
