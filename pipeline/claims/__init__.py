@@ -1,0 +1,19 @@
+"""The claims of the papers: a ledger, what reads each claim off measurements, and the rule of judging."""
+
+from pipeline.claims.judge import Check, Judgement, claims_json, entries, judge_all
+from pipeline.claims.ledger import LEDGER
+from pipeline.claims.reading import RunRecord, read_records
+from pipeline.claims.validation import validate_claims, validate_comparisons
+
+__all__ = [
+    "LEDGER",
+    "Check",
+    "Judgement",
+    "RunRecord",
+    "claims_json",
+    "entries",
+    "judge_all",
+    "read_records",
+    "validate_claims",
+    "validate_comparisons",
+]

@@ -1,0 +1,203 @@
+"""The rule that turns readings into verdicts, and verdicts into `reports/claims.json`.
+
+A check holds when the median over seeds passes its threshold and at most one seed in five fails (so none of
+three). A claim holds when all of its checks do. A seed without a number (NaN) is one that fails.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Literal
+
+from pipeline.claims.claim import Claim, Direction, Reading, UnreadableError
+from pipeline.claims.ledger import LEDGER
+from pipeline.claims.reading import RunRecord
+
+FEWEST_SEEDS = 3  # with fewer a verdict is given and marked
+
+Verdict = Literal["holds", "fails", "not run"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A reading with its verdict, `holds` or `fails`."""
+
+    reading: Reading
+    verdict: Verdict
+
+    @property
+    def middle(self) -> float:
+        """Median over the seeds that gave a number; NaN when none did."""
+        return median(self._numbers) if self._numbers else math.nan
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """Least and greatest over the seeds that gave a number."""
+        return (min(self._numbers), max(self._numbers)) if self._numbers else (math.nan, math.nan)
+
+    @property
+    def failed_seeds(self) -> tuple[int, ...]:
+        """Positions of the seeds that do not pass."""
+        reading = self.reading
+        return tuple(
+            position
+            for position, value in enumerate(reading.per_seed)
+            if not passes(value, reading.direction, reading.threshold)
+        )
+
+    @property
+    def _numbers(self) -> list[float]:
+        return [value for value in self.reading.per_seed if not math.isnan(value)]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A claim with what was found. `reason` is empty for a claim that holds with nothing to add."""
+
+    claim: Claim
+    verdict: Verdict
+    checks: tuple[Check, ...] = ()
+    reason: str = ""
+
+    @property
+    def headline(self) -> Check | None:
+        """The first check, whose numbers stand for the claim."""
+        return self.checks[0] if self.checks else None
+
+    @property
+    def seeds(self) -> int:
+        """Seeds behind the verdict: the fewest that any check has."""
+        return min((len(check.reading.per_seed) for check in self.checks), default=0)
+
+
+def passes(value: float, direction: Direction, threshold: float) -> bool:
+    """Whether a number is on the right side. NaN is on neither."""
+    return value >= threshold if direction == ">=" else value <= threshold
+
+
+def judge_check(reading: Reading) -> Check:
+    """Apply the rule to one reading."""
+    fails = Check(reading, "fails")
+    right_side = passes(fails.middle, reading.direction, reading.threshold)
+    few_failures = len(fails.failed_seeds) <= len(reading.per_seed) // 5
+    return Check(reading, "holds") if right_side and few_failures else fails
+
+
+def judge_all(
+    claims: Mapping[str, Mapping[str, str]], records: Mapping[str, RunRecord]
+) -> tuple[Judgement, ...]:
+    """Judge every claim of the ledger, in its order.
+
+    `claims` are those of params: id -> role -> key of a run; `records` hold at least the runs they name.
+    """
+    found: dict[str, Judgement] = {}
+    for claim in LEDGER.values():
+        if not claim.parts:
+            runs = {role: records[key] for role, key in claims.get(claim.id, {}).items()}
+            found[claim.id] = judge(claim, runs)
+    for claim in LEDGER.values():
+        if claim.parts:
+            found[claim.id] = judge_whole(claim, [found[part] for part in claim.parts])
+    return tuple(found[name] for name in LEDGER)
+
+
+def judge(claim: Claim, runs: Mapping[str, RunRecord]) -> Judgement:
+    """Judge a claim that stands alone on the runs that play its roles, `{}` where params name none."""
+    if claim.built is None:
+        return Judgement(claim, "not run", reason=f"its experiment is not built yet: {claim.experiment}")
+    if not runs:
+        roles = ", ".join(claim.built.roles)
+        return Judgement(
+            claim, "not run", reason=f"params.yaml names no runs for it: claims.{claim.id} needs {roles}"
+        )
+    try:
+        readings = claim.built.read(runs)
+    except UnreadableError as error:
+        return Judgement(claim, "not run", reason=str(error))
+    for reading in readings:
+        if all(map(math.isnan, reading.per_seed)):
+            return Judgement(claim, "not run", reason=f"no seed gives a number for: {reading.name}")
+    checks = tuple(map(judge_check, readings))
+    return Judgement(claim, _verdict(checks), checks, "; ".join(_remarks(checks)))
+
+
+def judge_whole(claim: Claim, parts: list[Judgement]) -> Judgement:
+    """Judge a claim by the checks of its parts, each named by the part it is from."""
+    ran = [part for part in parts if part.verdict != "not run"]
+    absent = ", ".join(part.claim.id for part in parts if part.verdict == "not run")
+    if not ran:
+        return Judgement(claim, "not run", reason=f"none of its parts was run: {absent}")
+    checks = tuple(
+        Check(_renamed(check.reading, part.claim.id), check.verdict) for part in ran for check in part.checks
+    )
+    remarks = [f"parts that were not run: {absent}"] if absent else []
+    return Judgement(claim, _verdict(checks), checks, "; ".join([*remarks, *_remarks(checks)]))
+
+
+def entries(judgements: tuple[Judgement, ...]) -> list[dict]:
+    """What `reports/claims.json` holds, a mapping a claim. NaN, which JSON has not, is None."""
+    return [_entry(found) for found in judgements]
+
+
+def claims_json(judgements: tuple[Judgement, ...]) -> str:
+    """The text of `reports/claims.json`: the same bytes for the same findings."""
+    return json.dumps(entries(judgements), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _entry(found: Judgement) -> dict:
+    claim, headline = found.claim, found.headline
+    return {
+        "id": claim.id,
+        "paper": claim.paper,
+        "where": claim.where,
+        "statement": claim.statement,
+        "expected": claim.expected,
+        "measured": _number(headline.middle) if headline else None,
+        "spread": [_number(end) for end in headline.spread] if headline else None,
+        "seeds": found.seeds,
+        "threshold": headline.reading.threshold if headline else None,
+        "verdict": found.verdict,
+        "checks": [
+            {
+                "name": check.reading.name,
+                "per_seed": [_number(value) for value in check.reading.per_seed],
+                "direction": check.reading.direction,
+                "threshold": check.reading.threshold,
+                "verdict": check.verdict,
+            }
+            for check in found.checks
+        ],
+        "reason": found.reason or None,
+    }
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _verdict(checks: tuple[Check, ...]) -> Verdict:
+    return "holds" if all(check.verdict == "holds" for check in checks) else "fails"
+
+
+def _remarks(checks: tuple[Check, ...]) -> list[str]:
+    """What a reader has to know beside the verdict: checks that fail, and too few seeds."""
+    seeds = min(len(check.reading.per_seed) for check in checks)
+    few = [f"{seeds} of at least {FEWEST_SEEDS} seeds"] if seeds < FEWEST_SEEDS else []
+    return [*(_shortfall(check) for check in checks if check.verdict == "fails"), *few]
+
+
+def _shortfall(check: Check) -> str:
+    reading = check.reading
+    failed, seeds = len(check.failed_seeds), len(reading.per_seed)
+    undefined = sum(map(math.isnan, reading.per_seed))
+    empty = f", {undefined} of them without a number" if undefined else ""
+    return (
+        f"{reading.name}: median {check.middle:.3g}, needs {reading.direction} {reading.threshold:g}; "
+        f"{failed} of {seeds} seeds fail{empty}"
+    )
+
+
+def _renamed(reading: Reading, part: str) -> Reading:
+    return replace(reading, name=f"{part}: {reading.name}")

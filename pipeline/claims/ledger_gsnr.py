@@ -1,0 +1,64 @@
+"""The claims of GSNR: Liu et al. 2020, Understanding why neural networks generalize, arXiv 2001.07384."""
+
+from pipeline.claims.claim import Claim
+
+PAPER = "GSNR"
+
+GSNR = (
+    Claim(
+        "G-1",
+        PAPER,
+        "Section 2.4, Figure 3",
+        "The one-step generalisation ratio measured on MNIST equals the one that GSNR predicts.",
+        "points on LHS = RHS early, then scatter; Pearson stays about .9",
+        experiment="one-step generalisation ratios over many training sets",
+    ),
+    Claim(
+        "G-2",
+        PAPER,
+        "Appendix A.2, Figure 7",
+        "On CIFAR-10 the two ratios leave the diagonal and stay strongly correlated.",
+        "strong correlation at every epoch shown",
+        experiment="one-step generalisation ratios over many training sets",
+    ),
+    Claim(
+        "G-3",
+        PAPER,
+        "Appendix A.3, Figure 8",
+        "On a toy regression the two ratios agree early, and stay correlated at convergence.",
+        "LHS close to RHS early; at convergence RHS falls, correlation stays",
+        experiment="one-step generalisation ratios on the toy regression",
+    ),
+    Claim(
+        "G-4",
+        PAPER,
+        "Section 3.1, Figure 4",
+        "GSNR rises early on true labels and stays low on random ones.",
+        "agreement of signs rises from 50 to 56 % on true labels",
+        experiment="GSNR over training on true and random labels",
+    ),
+    Claim(
+        "G-5",
+        PAPER,
+        "Section 3.2, Figure 5, Table 1",
+        "GSNR rises because features are learned: with the first layer frozen it falls.",
+        "unfrozen rises; frozen falls first and stays low",
+        experiment="the toy regression with and without a frozen layer",
+    ),
+    Claim(
+        "G-6",
+        PAPER,
+        "Section 3.3, Figure 6",
+        "A weight's change of mean gradient opposes the weight, early and most for the largest.",
+        "share of weights against their gradient over 50 %, about 80 % for the top 10 %",
+        experiment="correlation of weights with the change of their gradients",
+    ),
+    Claim(
+        "G-7",
+        PAPER,
+        "Section 3.1",
+        "For shallow models GSNR falls during the whole of training.",
+        "falls throughout",
+        experiment="GSNR of logistic regression and a linear SVM",
+    ),
+)

@@ -1,0 +1,65 @@
+"""The claims of LUCK: Tian et al. 2019, Luck matters, arXiv 1905.13405."""
+
+from pipeline.claims.claim import Claim
+
+PAPER = "LUCK"
+EXPERIMENT = "teacher and student networks"
+
+LUCK = (
+    Claim(
+        "L-1",
+        PAPER,
+        "Section 5.2, Figures 8 and 9",
+        "Fully connected student nodes specialise to teacher nodes; early leaders tend to win.",
+        "correlation grows, most in low layers; winners rank well after the first epoch",
+        experiment=EXPERIMENT,
+    ),
+    Claim(
+        "L-2",
+        PAPER,
+        "Section 5.2, Figures 8 and 9",
+        "Convolutional students do so as well, and batch norm helps them a lot on Gaussian input.",
+        "as L-1",
+        experiment=EXPERIMENT,
+    ),
+    Claim(
+        "L-3",
+        PAPER,
+        "Section 5.2, Figures 8 and 9",
+        "On CIFAR-10 students often surpass a trained teacher; batch norm improves mean rank.",
+        "student accuracy often above the teacher's",
+        experiment=EXPERIMENT,
+    ),
+    Claim(
+        "L-4",
+        PAPER,
+        "Section 5.2, Figure 12",
+        "More over-parameterisation gives higher and steadier correlation.",
+        "steadier and higher with the factor; the largest factors slower",
+        experiment=EXPERIMENT,
+    ),
+    Claim(
+        "L-5",
+        PAPER,
+        "Section 4.2, Figure 7 (Theorem 5)",
+        "The fan-out weights of nodes that match no teacher node converge to zero.",
+        "row norms of V: the lucky set grows, the rest falls to zero, if W starts close",
+        experiment="the matrix dynamics of Theorem 5",
+    ),
+    Claim(
+        "L-6",
+        PAPER,
+        "Section 4.1, Figure 6",
+        "Batch-norm biases of trained VGG networks are mostly negative, more so in high layers.",
+        "share negative per layer from about 55-80 % at the bottom to 100 % at the top",
+        experiment="batch-norm biases of VGG networks",
+    ),
+    Claim(
+        "L-7",
+        PAPER,
+        "Section 5.2, Figures 10 and 11",
+        "Small teachers are matched faster, and faster without batch norm; large ones the reverse.",
+        "finite data stalls early; beta is near diagonal after matching",
+        experiment=EXPERIMENT,
+    ),
+)

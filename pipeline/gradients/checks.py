@@ -1,0 +1,61 @@
+"""What every measurement asks of a network, a loss and a batch before it believes them."""
+
+from torch import Tensor, nn
+
+from pipeline.gradients.errors import GradientError, NotFiniteError
+from pipeline.gradients.layers import batch_norm_layers, stochastic_layers
+
+
+def refuse_batch_norm(model: nn.Module) -> None:
+    """Raise if layers of `model` couple the examples of a batch."""
+    names = batch_norm_layers(model)
+    if names:
+        raise GradientError(
+            f"layers {', '.join(names)} are batch norm: in training mode the loss of one example depends on "
+            "the others of its batch, so there are no per-example gradients. Use impute_coherence(...), or "
+            "measure_coherence(..., batch_norm='eval') for the network as it is in evaluation mode."
+        )
+
+
+def refuse_stochastic(model: nn.Module) -> None:
+    """Raise if layers of `model` draw random numbers in training mode."""
+    names = stochastic_layers(model)
+    if names:
+        raise GradientError(
+            f"layers {', '.join(names)} drop units at random, so that the gradient of an example is not one "
+            "vector. Set their rates to 0, or measure in evaluation mode with batch_norm='eval'."
+        )
+
+
+def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that count, by name, each once. Raises if there is none."""
+    trainable = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    if not trainable:
+        raise GradientError("the model has no trainable parameter: requires_grad is False for all of them.")
+    return trainable
+
+
+def check_losses(losses: Tensor, num_examples: int) -> None:
+    """Refuse a loss that is not one number for each example."""
+    if losses.shape != (num_examples,):
+        raise GradientError(
+            f"loss(output, target) should give one loss for each example, shape ({num_examples},), found "
+            f"{tuple(losses.shape)}. Give the un-averaged loss: cross_entropy with reduction='none'."
+        )
+
+
+def check_batch(inputs: Tensor, targets: Tensor) -> None:
+    """Refuse an empty batch, and inputs and targets that do not pair up."""
+    if len(inputs) != len(targets):
+        raise GradientError(f"a batch has {len(inputs)} inputs and {len(targets)} targets.")
+    if len(inputs) == 0:
+        raise GradientError("a batch has no example.")
+
+
+def check_finite(layer: str, gradients: Tensor) -> None:
+    """Refuse NaN and infinity in the gradients of `layer`."""
+    if not bool(gradients.isfinite().all()):
+        raise NotFiniteError(
+            f"layer {layer}: a gradient is not finite. The weights or the inputs hold NaN or infinity, or "
+            "the loss overflows."
+        )
