@@ -88,7 +88,7 @@ def open_split(folder: Path, split: str, *, device: torch.device, threads: int) 
     )
     standardise = Standardisation(mean.to(device), std.to(device))
     noise = _on_load_noise(manifest, split, numbers["index"], threads)
-    reader = Streamed(device, beton, standardise, noise)
+    reader = Streamed(device, beton, standardise, noise, threads)
     if 4 * len(numbers["label"]) * int(np.prod(manifest.input_shape)) <= RESIDENT_BYTES:
         reader = _read_whole(reader, columns["image"], manifest)
     return Split(

@@ -91,12 +91,13 @@ class Streamed:
     beton: Path
     standardise: Standardisation
     noise: OnLoadNoise | None
+    threads: int  # that decode; any number gives the same bits
     loader: Any = field(default=None, init=False)  # made at the first use: it compiles for a second
 
     def on(self, device: torch.device) -> "Streamed":
         """The same inputs on another device."""
         standardise = Standardisation(self.standardise.mean.to(device), self.standardise.std.to(device))
-        return Streamed(device, self.beton, standardise, self.noise)
+        return Streamed(device, self.beton, standardise, self.noise, self.threads)
 
     def inputs(self, positions: NDArray[np.int64], batch_size: int) -> Iterator[Tensor]:
         """The inputs at `positions` in batches."""
@@ -117,7 +118,7 @@ class Streamed:
 
     def _pixels(self, positions: NDArray[np.int64], batch_size: int) -> Iterator[Tensor]:
         if self.loader is None:
-            self.loader = _make_loader(self.beton)
+            self.loader = _make_loader(self.beton, self.threads)
         order = positions.astype(np.uint64)
         self.loader.batch_size = batch_size
         self.loader.traversal_order = _GivenOrder(order)
@@ -141,13 +142,13 @@ class _GivenOrder:
         return self.order
 
 
-def _make_loader(beton: Path) -> Any:
+def _make_loader(beton: Path, threads: int) -> Any:
     """FFCV's loader of the images alone; labels and indices need no decoding."""
     from pipeline.datasets.ffcv_stack import Loader
 
     others = dict.fromkeys(("label", "original_label", "is_corrupt", "index"))
     # The seed is of no use here; without one FFCV takes it from numpy's global stream.
-    return Loader(str(beton), batch_size=1, num_workers=1, drop_last=False, seed=0, pipelines=others)
+    return Loader(str(beton), batch_size=1, num_workers=threads, drop_last=False, seed=0, pipelines=others)
 
 
 def _end(epoch: Any) -> None:

@@ -7,18 +7,20 @@ from pathlib import Path
 from pipeline.claims import (
     Judgement,
     claims_json,
-    entries,
     judge_all,
     read_records,
     validate_claims,
     validate_comparisons,
 )
 from pipeline.config import Params
-from pipeline.errors import InputError
+from pipeline.locks import item_lock
 from pipeline.paths import Layout
-from pipeline.reporting import Section, claims_table, render, sections
+from pipeline.reporting import Section, render, sections
+from pipeline.tracking import track
 
 log = logging.getLogger("concord")
+
+STUDY = "claims"  # the MLflow experiment of the summary runs: a report judges the claims of every study
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,14 @@ class Report:
     page: Path
     figures: tuple[Path, ...]
 
+    def verdicts(self) -> dict[str, int]:
+        """How many claims hold, fail, were not run."""
+        found = [judgement.verdict for judgement in self.judgements]
+        return {verdict: found.count(verdict) for verdict in ("holds", "fails", "not run")}
+
     def metrics(self) -> dict[str, float]:
         """A number for each judged claim's headline check, and the count of each verdict."""
-        verdicts = [found.verdict for found in self.judgements]
-        counts = {
-            f"claims/{verdict.replace(' ', '_')}": float(verdicts.count(verdict))
-            for verdict in ("holds", "fails", "not run")
-        }
+        counts = {f"claims/{verdict.replace(' ', '_')}": float(n) for verdict, n in self.verdicts().items()}
         measured = {
             f"measured/{found.claim.id}": found.headline.middle for found in self.judgements if found.headline
         }
@@ -44,9 +47,25 @@ class Report:
 
 
 def run(layout: Layout, params: Params, item: str | None = None) -> Report:
-    """Write `reports/` from the items that `params` name, and log the claims table."""
-    if item is not None:
-        raise InputError(f"report: takes no item, found '{item}'. Call it without --item.")
+    """Write `reports/` from the items that `params` name, and mirror what was found."""
+    with (
+        item_lock(layout, "report", None),
+        track(layout, study=STUDY, stage="report", tags={"root_seed": params.seed}) as tracker,
+    ):
+        report = write_report(layout, params)
+        summary = tracker.start(params={"seed": params.seed, "claims": sorted(params.claims)})
+        summary.log(report.metrics(), step=0)
+        for path in (report.claims, report.page):
+            summary.artifact(path)
+        for path in report.figures:
+            summary.artifact(path, folder="figures")
+    counts = ", ".join(f"{number} {verdict}" for verdict, number in report.verdicts().items())
+    log.info("report: %s; %s", counts, report.page.relative_to(layout.root))
+    return report
+
+
+def write_report(layout: Layout, params: Params) -> Report:
+    """Judge, and write claims.json, index.html and figures/."""
     validate_claims(params.claims)
     validate_comparisons(params)
     records = read_records(layout, params)
@@ -55,8 +74,6 @@ def run(layout: Layout, params: Params, item: str | None = None) -> Report:
     figures = _write_figures(layout.reports / "figures", parts)
     claims = _write(layout.reports / "claims.json", claims_json(judgements))
     page = _write(layout.reports / "index.html", render(judgements, parts, records, params))
-    for line in claims_table(entries(judgements)).splitlines():
-        log.info("%s", line)
     return Report(judgements, claims, page, figures)
 
 

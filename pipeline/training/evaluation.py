@@ -5,12 +5,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.datasets import Split
+from pipeline.streams import epoch_order
 
 EVALUATION_BATCH = 500  # examples; memory only, except under batch norm in train mode
 
@@ -78,7 +78,9 @@ def evaluate(
     Without, the network is in eval mode.
     """
     tallies = SubsetTallies(bool(split.is_corrupt.any()))
-    positions = np.arange(split.num_examples)
+    # Shuffled, the same way each time: folders are sorted by class, and the statistics of a batch of one
+    # class are not those of training.
+    positions = epoch_order(split.num_examples, 0, 0, "evaluation")
     with evaluation_mode(model, batch_statistics is not None):
         for batch in split.batches(positions, batch_statistics or EVALUATION_BATCH):
             if batch_statistics is not None and len(batch.labels) < batch_statistics:
