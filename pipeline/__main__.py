@@ -53,13 +53,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         layout = Layout(find_root())
         params = load_params(layout.params)
+        item = _item(params, options)
         module = importlib.import_module(f"pipeline.stages.{options.stage}")
-        module.run(layout, params, _item(params, options))
+        module.run(layout, params, item)
     except InputError as error:
         log.error("%s", error)
         return 2
     except Interrupted as error:
-        log.error("Interrupted: %s. What is done is kept; the same command goes on from there.", error)
+        log.error(
+            "Interrupted: %s. Run it again: training goes on from where it was, other stages begin anew.",
+            error,
+        )
         return 3
     return 0
 

@@ -4,6 +4,7 @@ Every model forbids unknown keys and every value has its range here, once. `load
 wrong into one `InputError` that names the file and the key.
 """
 
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,9 +26,9 @@ NATIVE_SIZE = {"digits": 8, "glyphs": 16, "mnist": 28, "fashionmnist": 28, "cifa
 
 
 class Spec(BaseModel):
-    """The base of every model here: frozen, no silent conversions, no unknown keys."""
+    """The base of every model here: frozen, no silent conversions, no unknown keys, no infinite numbers."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Glyphs(Spec):
@@ -219,6 +220,8 @@ def load_params(path: Path) -> Params:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not UTF-8 text. Save it as UTF-8.") from error
     return parse_params(text, path.name)
 
 
@@ -226,7 +229,7 @@ def parse_params(text: str, name: str) -> Params:
     """Parse the text of a params file that errors call `name`."""
     try:
         values = yaml.load(text, Loader=_StrictLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date of month 13 is a ValueError
         raise InputError(f"{name}: not valid YAML. {' '.join(str(error).split())}.") from error
     if not isinstance(values, dict):
         raise InputError(f"{name}: expected keys such as 'seed' and 'runs', found {type(values).__name__}.")
@@ -247,6 +250,8 @@ class _StrictLoader(yaml.SafeLoader):
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                break  # PyYAML says what is wrong with it
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"key '{key}' is written twice", key_node.start_mark

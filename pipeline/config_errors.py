@@ -38,6 +38,8 @@ def _line(issue: dict[str, Any], file: str, model: type[BaseModel]) -> str:
         return f"{where}: {found!r} is unknown.{hint} Known: {', '.join(known)}."
     if kind == "value_error":
         return f"{where}: {issue['ctx']['error']}."
+    if found is None and keys in (["measures"], ["claims"]):
+        return f"{where}: nothing stands below it. For none write: {keys[0]}: {{}}"
     if keys == ["processes"]:
         return f"{where}: should be auto or an integer of at least 1, found {found!r}."
     return f"{where}: {_expectation(issue)}, found {found!r} ({type(found).__name__}).{_yaml_hint(found)}"
@@ -49,7 +51,7 @@ def _expectation(issue: dict[str, Any]) -> str:
     text = issue["msg"].replace("Input should be", "should be", 1)
     for old, new in WORDS.items():
         text = text.replace(old, new)
-    return text
+    return re.sub(r" or instance of \w+", "", text)
 
 
 def _yaml_hint(found: Any) -> str:

@@ -8,8 +8,12 @@ class InputError(Exception):
     """The user's input is wrong: one message, no traceback, exit code 2."""
 
 
-class Interrupted(Exception):  # noqa: N818 - an event, not an error
-    """The work was stopped from outside and can be resumed: exit code 3."""
+class Interrupted(BaseException):
+    """The work was stopped from outside and can be resumed: exit code 3.
+
+    No `Exception`, as `KeyboardInterrupt` is none: a library that tries one thing after another, as many do
+    while they are imported, would swallow it.
+    """
 
 
 def unknown_name(where: str, name: str, known: Collection[str]) -> InputError:

@@ -4,18 +4,20 @@ Workers are forked from a clean server process (forkserver) that has imported to
 torch has used threads can hang, and spawning anew costs seconds for every worker.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
 from pipeline.device import set_threads
 from pipeline.errors import InputError, Interrupted
-from pipeline.locks import die_with_parent
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -36,10 +38,14 @@ class Report:
         signal.signal(signal.SIGTERM, self._request_stop)
         # Ctrl-C reaches the whole process group; the parent alone decides what it means.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        threading.Thread(target=self._stop_with_parent, daemon=True).start()
 
     def __call__(self, message: Any) -> None:
         """Send a picklable message to the parent's `on_message`."""
-        self._connection.send(("message", message))
+        try:
+            self._connection.send(("message", message))
+        except BrokenPipeError:  # the parent was killed: save, and stop
+            self._stop = True
 
     @property
     def stop_requested(self) -> bool:
@@ -47,6 +53,11 @@ class Report:
         return self._stop
 
     def _request_stop(self, *_: Any) -> None:
+        self._stop = True
+
+    def _stop_with_parent(self) -> None:
+        # PR_SET_PDEATHSIG would not tell: to Linux the parent is the fork server, which outlives ours.
+        wait([multiprocessing.parent_process().sentinel])
         self._stop = True
 
 
@@ -73,7 +84,17 @@ def side_by_side(
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "pipeline.workers"])
+    _start_server()
     return _Pool(context, work, threads, on_message).run(deque(enumerate(tasks)), processes)
+
+
+def _start_server() -> None:
+    """Start the fork server deaf to Ctrl-C, as its workers inherit: both would die of it with a traceback."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Pool(Generic[Task, Result]):
@@ -143,14 +164,14 @@ class _Pool(Generic[Task, Result]):
 
 
 def _work_in_child(work: Callable, task: Any, connection: Connection, threads: int) -> None:
-    die_with_parent()
     report = Report(connection)
     set_threads(threads)
-    try:
-        connection.send(("result", work(task, report)))
-    except InputError as error:
-        connection.send(("input", str(error)))
-    except Interrupted as error:
-        connection.send(("interrupted", str(error)))
-    except BaseException:
-        connection.send(("error", traceback.format_exc()))
+    with contextlib.suppress(BrokenPipeError):  # the parent was killed: nobody to tell
+        try:
+            connection.send(("result", work(task, report)))
+        except InputError as error:
+            connection.send(("input", str(error)))
+        except Interrupted as error:
+            connection.send(("interrupted", str(error)))
+        except BaseException:
+            connection.send(("error", traceback.format_exc()))

@@ -1,11 +1,12 @@
 """All snapshots of one seed of a run, measured in a worker process."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -67,7 +68,9 @@ class Undefined:
 def measure_seed(task: SeedTask, report: "Report") -> list[Row]:
     """Measure every snapshot of one seed on every split asked for; rows by step, split, layer."""
     snapshots = read_snapshots(task.folder, task.seed)
-    model = _build(task.facts).to(task.device)
+    device = torch.device(task.device)
+    task = replace(task, splits={name: split.on(device) for name, split in task.splits.items()})
+    model = _build(task.facts).to(device)
     estimator = estimator_for(task.run, task.measure, model)
     rows: list[Row] = []
     for done, snapshot in enumerate(snapshots, start=1):

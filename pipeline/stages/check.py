@@ -1,6 +1,8 @@
 """`python -m pipeline check`: is params.yaml possible? Before any work, and without the data."""
 
+import json
 import logging
+from functools import cache
 
 from pipeline.claims import validate_claims, validate_comparisons
 from pipeline.config import Params, Run, Source
@@ -30,24 +32,16 @@ def run(layout: Layout, params: Params, item: str | None) -> None:
 
 
 def check_model(params: Params, name: str) -> None:
-    """Build the network of a run without memory, and check that the run can train and measure it."""
-    import torch
-
-    from models import ModelError, build
-    from pipeline.gradients import batch_norm_layers
+    """Build the network of a run, and check that the run can train and measure it."""
+    from models import ModelError
 
     spec = params.runs[name]
     source = params.sources[params.variants[spec.variant].source]
-    channels = 1 if source.kind in GREY_KINDS else 3
     where = f"params.yaml, runs.{name}"
     try:
-        with torch.device("meta"):
-            model = build(
-                spec.model.name, spec.model.options, (channels, source.side, source.side), _classes(source)
-            )
+        normed = _batch_norm_layers(spec.model.name, json.dumps(spec.model.options), source)
     except ModelError as error:
         raise InputError(f"{where}.model: {error}") from error
-    normed = batch_norm_layers(model)
     if normed:
         _check_batch_norm(where, spec, normed[0])
     measure = params.measures.get(name)
@@ -57,6 +51,20 @@ def check_model(params: Params, name: str) -> None:
             f" norm (layer '{normed[0]}') couples. Use imputed, or batch_norm: eval, which measures another"
             " function."
         )
+
+
+@cache
+def _batch_norm_layers(model: str, options: str, source: Source) -> tuple[str, ...]:
+    """Names of the batch-norm layers of a network, `options` as JSON, built for the images of `source`.
+
+    Built with its weights: torch's meta device spares them, but imports the compiler, which takes longer.
+    """
+    from models import build
+    from pipeline.gradients import batch_norm_layers
+
+    channels = 1 if source.kind in GREY_KINDS else 3
+    network = build(model, json.loads(options), (channels, source.side, source.side), _classes(source))
+    return tuple(batch_norm_layers(network))
 
 
 def _check_batch_norm(where: str, spec: Run, layer: str) -> None:

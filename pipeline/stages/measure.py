@@ -36,7 +36,7 @@ def run(layout: Layout, params: Params, item: str) -> None:
     facts = read_facts(layout.run(item))
     device = resolve_device(params.device)
     with item_lock(layout, "measure", item):
-        splits = {name: _open(layout, params, facts, name, device) for name in measure.splits}
+        splits = {name: _open(layout, params, facts, name) for name in measure.splits}
         tasks = [
             SeedTask(item, layout.run(item), seed, facts, measure, splits, str(device))
             for seed in facts.seeds
@@ -51,7 +51,7 @@ def run(layout: Layout, params: Params, item: str) -> None:
     log.info("measure %s: %d seeds in %.0f s", item, len(tasks), time.monotonic() - started)
 
 
-def _open(layout: Layout, params: Params, facts: Facts, name: str, device: Any) -> Split:
+def _open(layout: Layout, params: Params, facts: Facts, name: str) -> Split:
     """A split of the variant that the run was trained on, if it is still that."""
     folder = layout.variant(facts.variant)
     if load_manifest(folder).sha256 != facts.dataset_sha256:
@@ -59,7 +59,7 @@ def _open(layout: Layout, params: Params, facts: Facts, name: str, device: Any) 
             f"{folder}: was prepared anew after the run was trained on it. Run `dvc repro`, which trains "
             "again."
         )
-    return open_split(folder, name, device=device, threads=params.threads)
+    return open_split(folder, name, device=resolve_device("cpu"), threads=params.threads)
 
 
 def _measure_all(item: str, params: Params, tasks: list[SeedTask]) -> list[list[Row]]:

@@ -26,7 +26,8 @@ def fingerprint(facts: Mapping[str, Any], code: Iterable[Path]) -> str:
 
 def save_checkpoint(state: Mapping[str, Any], path: Path) -> None:
     """Write `state` so that after a crash at any moment the old file or the new one is there, whole."""
-    aside = path.with_suffix(".partial")
+    # Of this process alone: one whose parent was killed may still be saving while the next run has begun.
+    aside = path.with_suffix(f".{os.getpid()}.partial")
     with aside.open("wb") as file:
         torch.save(dict(state), file)
         file.flush()

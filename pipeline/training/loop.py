@@ -266,7 +266,8 @@ def train_seed(task: SeedTask, report: Report) -> None:
     """Train one seed into `task.folder`: curves.csv, snapshots.csv with its files, final.pt."""
     trainer = SeedTrainer(task)
     trainer.train(report)
-    (task.folder / CHECKPOINT).unlink(missing_ok=True)
+    for path in task.folder.glob(f"{Path(CHECKPOINT).stem}.*"):  # also what a kill amid saving has left
+        path.unlink()
 
 
 def write_table(path: Path, columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> None:

@@ -89,6 +89,11 @@ def test_every_file_of_the_project_is_accepted(path):
         ),
         ("seed: 0", "seed: 0\nseed: 1", "key 'seed' is written twice"),
         ("runs:", "runs: [", "not valid YAML"),
+        ("lr: 0.1", "lr: {{lr}}", "not valid YAML. while constructing a mapping"),
+        ("lr: 0.1", "lr: 2020-13-45", "not valid YAML. month must be in 1..12"),
+        ("lr: 0.1", "lr: .inf", "runs.a.lr: should be a finite number, found inf (float)."),
+        ("real: {source: digits}", "real:", "variants.real: should be a mapping, found None (NoneType)."),
+        ("measures: {}", "measures:", "measures: nothing stands below it. For none write: measures: {}"),
         ("kind: digits", "kind: imagefolder, path: x", "kind 'imagefolder' needs image_size"),
         ("kind: digits", "kind: mnist", "kind 'mnist' needs path"),
         ("kind: digits", "kind: digits, download: true", "kind 'digits' has nothing to download"),
@@ -144,6 +149,13 @@ def test_m3_and_a3_are_three_micro_batches():
 def test_a_missing_file_is_named():
     with pytest.raises(InputError, match=r"no-such\.yaml: cannot be read"):
         load_params(Path("no-such.yaml"))
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_bytes((VALID + "# Größe").encode("latin-1"))
+    with pytest.raises(InputError, match=r"params\.yaml: is not UTF-8 text"):
+        load_params(path)
 
 
 def test_the_first_run_of_the_file_shows_every_key():
