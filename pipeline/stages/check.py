@@ -6,6 +6,7 @@ from functools import cache
 
 from pipeline.claims import validate_claims, validate_comparisons
 from pipeline.config import Params, Run, Source
+from pipeline.device import resolve_device
 from pipeline.errors import InputError
 from pipeline.paths import Layout
 
@@ -18,6 +19,7 @@ GREY_KINDS = ("digits", "mnist", "fashionmnist")
 
 def run(layout: Layout, params: Params, item: str | None) -> None:
     """Raise `InputError` if an item of the file can't work. Reading the file has checked the rest."""
+    resolve_device(params.device)
     validate_claims(params.claims)
     validate_comparisons(params)
     for name in params.runs:
@@ -33,15 +35,19 @@ def run(layout: Layout, params: Params, item: str | None) -> None:
 
 def check_model(params: Params, name: str) -> None:
     """Build the network of a run, and check that the run can train and measure it."""
-    from models import ModelError
+    from models import ModelError, check
 
     spec = params.runs[name]
     source = params.sources[params.variants[spec.variant].source]
     where = f"params.yaml, runs.{name}"
     try:
+        check(spec.model.name, spec.model.options, f"{where}.model")
+    except ModelError as error:
+        raise InputError(str(error)) from error
+    try:
         normed = _batch_norm_layers(spec.model.name, json.dumps(spec.model.options), source)
     except ModelError as error:
-        raise InputError(f"{where}.model: {error}") from error
+        raise InputError(f"{where}: {error}") from error
     if normed:
         _check_batch_norm(where, spec, normed[0])
     measure = params.measures.get(name)

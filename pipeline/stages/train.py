@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ from pipeline.paths import Layout
 from pipeline.progress import ProgressLine
 from pipeline.stages.check import check_model
 from pipeline.stages.items import flat, processes_for
-from pipeline.tracking import Tracker, track
+from pipeline.tracking import TrackedRun, Tracker, track
 from pipeline.training.checkpoints import fingerprint
-from pipeline.training.loop import Committed, Diverged, Progress, SeedTask, train_seed
+from pipeline.training.loop import CHECKPOINT, Committed, Diverged, Progress, SeedTask, train_seed
 from pipeline.workers import side_by_side
 
 log = logging.getLogger("concord")
+
+TOKEN = "tracking.txt"  # names the tracked run of a seed while it trains
+PRIVATE = (TOKEN, CHECKPOINT)  # files of a seed that are no results
 
 
 def run(layout: Layout, params: Params, item: str) -> None:
@@ -92,50 +96,44 @@ def _train_all(
     for task in tasks:
         task.folder.mkdir(parents=True, exist_ok=True)
     runs = {task.seed: _tracked(tracker, task, facts) for task in waiting}
-    line = ProgressLine(f"train {item}", "steps", len(waiting))
+    listener = _Listener(item, runs, ProgressLine(f"train {item}", "steps", len(waiting)))
     started = time.monotonic()
-
-    def on_message(index: int, message: Any) -> None:
-        if isinstance(message, Progress):
-            line.update(message.seed, message.step, message.total_steps, f"loss {message.loss:.3g}")
-        elif isinstance(message, Diverged):
-            log.warning(
-                "train %s: seed %d diverged at step %d (loss %s); its run ends there.",
-                item,
-                message.seed,
-                message.step,
-                message.loss,
-            )
-        elif isinstance(message, Committed):
-            for point in message.points:
-                name = f"{point.split}/{point.quantity}" + (
-                    "" if point.subset == "all" else f"/{point.subset}"
-                )
-                runs[message.seed].log({name: point.value}, step=point.step)
-
     try:
         side_by_side(
             train_seed,
             waiting,
-            processes=processes_for(params, waiting[0].device) if waiting else 1,
+            processes=processes_for(params, tasks[0].device),
             threads=params.threads,
-            on_message=on_message,
+            on_message=listener,
         )
     finally:
-        line.close()
-    log.info(
-        "train %s: %d seeds of %s on '%s' in %.0f s",
-        item,
-        len(tasks),
-        spec.model.name,
-        spec.variant,
-        time.monotonic() - started,
-    )
+        listener.line.close()
+    what = f"{len(tasks)} seeds of {spec.model.name} on '{spec.variant}'"
+    log.info("train %s: %s in %.0f s", item, what, time.monotonic() - started)
 
 
-def _tracked(tracker: Tracker, task: SeedTask, facts: dict[str, Any]) -> Any:
+class _Listener:
+    """Passes on what the workers tell: progress to the terminal, curves to the tracked runs."""
+
+    def __init__(self, item: str, runs: Mapping[int, TrackedRun], line: ProgressLine):
+        self.item, self.runs, self.line = item, runs, line
+
+    def __call__(self, index: int, message: Any) -> None:
+        if isinstance(message, Progress):
+            self.line.update(message.seed, message.step, message.total_steps, f"loss {message.loss:.3g}")
+        elif isinstance(message, Committed):
+            for point in message.points:
+                subset = "" if point.subset == "all" else f"/{point.subset}"
+                name = f"{point.split}/{point.quantity}{subset}"
+                self.runs[message.seed].log({name: point.value}, step=point.step)
+        elif isinstance(message, Diverged):
+            where = f"train {self.item}: seed {message.seed} diverged at step {message.step}"
+            log.warning("%s (loss %s); its run ends there.", where, message.loss)
+
+
+def _tracked(tracker: Tracker, task: SeedTask, facts: dict[str, Any]) -> TrackedRun:
     """The MLflow run of a seed; after an interruption, the one that it had."""
-    note = task.folder / "tracking.txt"
+    note = task.folder / TOKEN
     resume = note.read_text() if note.is_file() else None
     run = tracker.start(
         seed=task.seed,
@@ -149,11 +147,12 @@ def _tracked(tracker: Tracker, task: SeedTask, facts: dict[str, Any]) -> Any:
 
 def _publish(work: Path, target: Path, facts: dict[str, Any]) -> None:
     """Put the finished seeds where DVC looks for them, in one rename."""
+    wanted = {f"seed-{seed}" for seed in facts["seeds"]}
     for folder in work.glob("seed-*"):
-        if folder.name not in {f"seed-{seed}" for seed in facts["seeds"]}:
+        if folder.name not in wanted:
             shutil.rmtree(folder)  # of an interrupted run that wanted more seeds
-        else:
-            (folder / "tracking.txt").unlink(missing_ok=True)
+        for name in PRIVATE:
+            (folder / name).unlink(missing_ok=True)
     (work / "run.json").write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
     shutil.rmtree(target, ignore_errors=True)
     target.parent.mkdir(parents=True, exist_ok=True)

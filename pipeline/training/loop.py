@@ -271,8 +271,10 @@ def train_seed(task: SeedTask, report: Report) -> None:
 
 
 def write_table(path: Path, columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> None:
-    """A CSV whose floats read back to the same bits."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    """A CSV whose floats read back to the same bits; whole, or not there at all."""
+    aside = path.with_suffix(".partial")
+    with aside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(columns), extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+    aside.rename(path)
