@@ -9,8 +9,7 @@ from typing import Any
 
 from pipeline.errors import InputError, Interrupted
 from pipeline.workers import Report, side_by_side
-
-PATIENCE = 60.0  # seconds after which a worker that waits for another gives up
+from tests.processes import wait_for
 
 
 def square(number: int, report: Report) -> int:
@@ -97,24 +96,6 @@ def begin(folder: Path, role: str) -> None:
     aside = folder / f"aside-{role}"
     aside.write_text(str(os.getpid()))
     aside.rename(folder / f"pid-{role}")
-
-
-def wait_for(condition: Callable[[], Any]) -> None:
-    """Look again and again until the condition holds."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError("nothing happened")
-        time.sleep(0.01)
-
-
-def is_alive(process: int) -> bool:
-    """Whether the process runs; one that has ended and waits to be reaped does not."""
-    try:
-        stat = Path(f"/proc/{process}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
 
 
 if __name__ == "__main__":

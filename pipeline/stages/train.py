@@ -19,7 +19,7 @@ from pipeline.stages.check import check_model
 from pipeline.stages.items import flat, processes_for
 from pipeline.tracking import TrackedRun, Tracker, track
 from pipeline.training.checkpoints import fingerprint
-from pipeline.training.loop import CHECKPOINT, Committed, Diverged, Progress, SeedTask, train_seed
+from pipeline.training.loop import CHECKPOINT, Committed, Diverged, Progress, Resumed, SeedTask, train_seed
 from pipeline.workers import side_by_side
 
 log = logging.getLogger("concord")
@@ -92,16 +92,15 @@ def _train_all(
     item: str, params: Params, tasks: list[SeedTask], facts: dict[str, Any], tracker: Tracker
 ) -> None:
     spec = tasks[0].run
-    waiting = [task for task in tasks if not (task.folder / "curves.csv").is_file()]
     for task in tasks:
         task.folder.mkdir(parents=True, exist_ok=True)
-    runs = {task.seed: _tracked(tracker, task, facts) for task in waiting}
-    listener = _Listener(item, runs, ProgressLine(f"train {item}", "steps", len(waiting)))
+    runs = {task.seed: _tracked(tracker, task, facts) for task in tasks}
+    listener = _Listener(item, runs, ProgressLine(f"train {item}", "steps", len(tasks)))
     started = time.monotonic()
     try:
         side_by_side(
             train_seed,
-            waiting,
+            tasks,
             processes=processes_for(params, tasks[0].device),
             threads=params.threads,
             on_message=listener,
@@ -126,6 +125,9 @@ class _Listener:
                 subset = "" if point.subset == "all" else f"/{point.subset}"
                 name = f"{point.split}/{point.quantity}{subset}"
                 self.runs[message.seed].log({name: point.value}, step=point.step)
+        elif isinstance(message, Resumed):
+            where = f"step {message.step} of {message.total_steps}"
+            log.info("train %s: seed %d goes on from %s.", self.item, message.seed, where)
         elif isinstance(message, Diverged):
             where = f"train {self.item}: seed {message.seed} diverged at step {message.step}"
             log.warning("%s (loss %s); its run ends there.", where, message.loss)

@@ -26,6 +26,8 @@ from pipeline.training.updates import update_gradient
 from pipeline.workers import Report
 
 CHECKPOINT = "checkpoint.pt"
+CURVES = "curves.csv"  # written last: where it is, the seed is done
+TRAINING_LOSS = ("train", "all", "loss")
 CHECKPOINT_SECONDS = 30.0
 PROGRESS_SECONDS = 0.5
 
@@ -58,6 +60,15 @@ class Committed:
 
     seed: int
     points: tuple[CurvePoint, ...]
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A seed goes on from its checkpoint: the steps before `step` are not done again."""
+
+    seed: int
+    step: int
+    total_steps: int
 
 
 @dataclass(frozen=True)
@@ -201,7 +212,7 @@ class SeedTrainer:
             write_table(self.task.folder / "snapshots.csv", columns, rows)
         save_weights(weights, self.task.folder / "final.pt")
         points = [asdict(point) for point in self.points]
-        write_table(self.task.folder / "curves.csv", [field.name for field in fields(CurvePoint)], points)
+        write_table(self.task.folder / CURVES, [field.name for field in fields(CurvePoint)], points)
         report(Progress(self.task.seed, self.step, self.step, self.last_batch_loss))
         self._commit(report)
 
@@ -250,6 +261,7 @@ class SeedTrainer:
         torch.set_rng_state(state["torch_rng"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state_all(state["cuda_rng"])
+        report(Resumed(self.task.seed, self.step, self.total_steps))
         # Told again: the parent may have died before it passed them on.
         self._commit(report)
 
@@ -263,11 +275,36 @@ class SeedTrainer:
 
 
 def train_seed(task: SeedTask, report: Report) -> None:
-    """Train one seed into `task.folder`: curves.csv, snapshots.csv with its files, final.pt."""
+    """Train one seed into `task.folder`: curves.csv, snapshots.csv with its files, final.pt.
+
+    A seed that an earlier call has finished is not trained again; its curves are told once more.
+    """
+    if (task.folder / CURVES).is_file():
+        points = read_curves(task.folder / CURVES)
+        loss = next(p.value for p in reversed(points) if (p.split, p.subset, p.quantity) == TRAINING_LOSS)
+        report(Progress(task.seed, points[-1].step, points[-1].step, loss))
+        report(Committed(task.seed, points))
+        return
     trainer = SeedTrainer(task)
     trainer.train(report)
     for path in task.folder.glob(f"{Path(CHECKPOINT).stem}.*"):  # also what a kill amid saving has left
         path.unlink()
+
+
+def read_curves(path: Path) -> tuple[CurvePoint, ...]:
+    """The points of a curves.csv."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return tuple(
+            CurvePoint(
+                int(row["epoch"]),
+                int(row["step"]),
+                row["split"],
+                row["subset"],
+                row["quantity"],
+                float(row["value"]),
+            )
+            for row in csv.DictReader(file)
+        )
 
 
 def write_table(path: Path, columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> None:

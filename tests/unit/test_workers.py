@@ -12,7 +12,7 @@ import pytest
 from pipeline.errors import InputError, Interrupted
 from pipeline.workers import WorkerError, default_processes, side_by_side
 from tests import worker_tasks
-from tests.worker_tasks import is_alive, wait_for
+from tests.processes import is_alive, wait_for
 
 ROOT = Path(__file__).parents[2]
 
