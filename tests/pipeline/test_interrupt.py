@@ -5,6 +5,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import time
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from tests.pipeline.checkout import clone, edit, environment, pipeline, run
 from tests.processes import group, wait_for
 
 ITEM = "a3-labels50"
-EPOCHS = 150  # seconds on any machine: long enough to be stopped amid it
+EPOCHS = 80  # seconds on any machine: long enough to be stopped amid it
 STEPS = EPOCHS * (200 // 3)
 
 
@@ -77,15 +78,20 @@ def work_folders(folder, pattern):
     return sorted(folder.glob(f"data/checkpoints/train/{ITEM}/*/{pattern}"))
 
 
-def wait_until_training(process, folder, seeds):
-    """Until each of these seeds has kept weights that are not the first."""
+def wait_until_training(process, folder, seeds, since=0):
+    """Until each of these seeds has kept weights that are not the first, after the moment `since`."""
 
     def is_training():
         assert process.poll() is None, process.stdout.read()
-        kept = [work_folders(folder, f"seed-{seed}/snapshots/*") for seed in seeds]
-        return all(len(snapshots) >= 3 for snapshots in kept)
+        return all(len(kept_since(folder, seed, since)) >= 3 for seed in seeds)
 
     wait_for(is_training)
+
+
+def kept_since(folder, seed, since):
+    """Snapshots in work that were written after `since`, in nanoseconds since 1970."""
+    snapshots = work_folders(folder, f"seed-{seed}/snapshots/*")
+    return [path for path in snapshots if path.stat().st_mtime_ns > since]
 
 
 def steps_in_checkpoints(folder):
@@ -150,8 +156,9 @@ def test_kill_9_repeats_no_seed_that_was_done(folder, whole):
     assert tracked(folder)[0] == [("0", "KILLED"), ("1", "KILLED")]
 
     # The stage alone: its worker notices, saves and ends.
+    before = time.time_ns()
     process = train(folder)
-    wait_until_training(process, folder, seeds=(1,))
+    wait_until_training(process, folder, seeds=(1,), since=before)
     process.kill()
     text, _ = process.communicate()
     wait_for(lambda: group(process.pid) == [])

@@ -107,6 +107,18 @@ def test_committed_points_are_those_of_the_table(tmp_path):
     assert not [row for row in rows if row["split"] == "test" and row["subset"] != "all"]
 
 
+def test_a_seed_that_is_done_is_told_again_and_not_trained(tmp_path):
+    run = RUNS["mean"]
+    first = trained(tmp_path, run)
+    before = files_of(tmp_path)
+    (tmp_path / "final.pt").write_bytes(b"would be overwritten")
+    again = trained(tmp_path, run)
+    assert (tmp_path / "final.pt").read_bytes() == b"would be overwritten"
+    assert files_of(tmp_path)["curves.csv"] == before["curves.csv"]
+    told = [[p for m in of.messages if isinstance(m, Committed) for p in m.points] for of in (first, again)]
+    assert told[0] == told[1]
+
+
 def test_running_metrics_are_those_of_the_batches_seen(tmp_path):
     report = trained(tmp_path, RUNS["m3 of single examples"])
     points = [point for m in report.messages if isinstance(m, Committed) for point in m.points]
