@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     logging.getLogger().setLevel(logging.WARNING)  # libraries speak only of trouble
     log.setLevel(logging.INFO)
+    logging.raiseExceptions = False  # a reader that closes the pipe (`| head`) is no error of ours
     die_with_parent()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)

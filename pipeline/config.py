@@ -191,13 +191,18 @@ class Measure(Spec):
     chunk: Count = 100  # examples whose gradients are held at once, when exact: memory, not results
 
     @model_validator(mode="after")
-    def _enough_batches(self) -> "Measure":
-        if self.estimator != "exact" and self.examples // self.batch_size < 4:
+    def _possible(self) -> "Measure":
+        if self.estimator == "imputed":
+            self.check_batches()
+        return self
+
+    def check_batches(self) -> None:
+        """Raise `ValueError` if there are too few batches to impute from; under `auto`, ask the network."""
+        if self.examples // self.batch_size < 4:
             raise ValueError(
                 f"examples {self.examples} give fewer than 4 batches of batch_size {self.batch_size};"
                 f" use batch_size {self.examples // 4} or less"
             )
-        return self
 
 
 class Params(Spec):

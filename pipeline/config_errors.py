@@ -6,6 +6,11 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+# Keys that take values of two kinds, of which pydantic would complain one by one.
+ALTERNATIVES = {
+    "processes": "auto or an integer of at least 1",
+    "classes": "a number of classes (2 or more) or a list of 2 or more class names",
+}
 # Pydantic's words -> those of a person who writes YAML.
 WORDS = {"a valid integer": "an integer", "a valid ": "a ", "dictionary": "mapping", "tuple": "list"}
 
@@ -40,8 +45,8 @@ def _line(issue: dict[str, Any], file: str, model: type[BaseModel]) -> str:
         return f"{where}: {issue['ctx']['error']}."
     if found is None and keys in (["measures"], ["claims"]):
         return f"{where}: nothing stands below it. For none write: {keys[0]}: {{}}"
-    if keys == ["processes"]:
-        return f"{where}: should be auto or an integer of at least 1, found {found!r}."
+    if keys and keys[-1] in ALTERNATIVES:
+        return f"{where}: should be {ALTERNATIVES[keys[-1]]}, found {found!r}."
     return f"{where}: {_expectation(issue)}, found {found!r} ({type(found).__name__}).{_yaml_hint(found)}"
 
 

@@ -6,11 +6,12 @@ beside the verdict, never in the threshold.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
 from pipeline.claims.claim import Direction, Ingredient, LeftOut, Reading, UnreadableError
 from pipeline.claims.reading import CoherenceRow, RunRecord
+from pipeline.training.curves import CurvePoint
 
 FITTED_LOSS = 0.02  # at and below it a converged network's coherence is 0/0
 FEWEST_LIVE = 10.0  # n_eff under which a handful of examples is the whole of Q
@@ -76,16 +77,25 @@ def common_seeds(runs: Runs) -> tuple[int, ...]:
 
 
 def final(runs: Runs, role: str, split: str, subset: str) -> tuple[float, ...]:
-    """Accuracy at the last epoch that a seed's curves have, per seed; NaN where it is not there."""
+    """Accuracy at the last epoch that a seed's curves have, per seed; NaN where it is not there.
+
+    NaN as well for a seed that diverged: its accuracy is chance, and would pass for memorising nothing.
+    """
     values = []
     for seed in common_seeds(runs):
-        points = [
-            (point.epoch, point.value)
-            for point in runs[role].curves[seed]
-            if (point.split, point.subset, point.quantity) == (split, subset, "accuracy")
-        ]
-        values.append(max(points, key=lambda point: point[0])[1] if points else math.nan)
+        curves = runs[role].curves[seed]
+        diverged = not math.isfinite(_last(curves, split, subset, "loss"))
+        values.append(math.nan if diverged else _last(curves, split, subset, "accuracy"))
     return tuple(values)
+
+
+def _last(curves: Sequence[CurvePoint], split: str, subset: str, quantity: str) -> float:
+    values = [
+        (point.epoch, point.value)
+        for point in curves
+        if (point.split, point.subset, point.quantity) == (split, subset, quantity)
+    ]
+    return max(values, key=lambda value: value[0])[1] if values else math.nan
 
 
 def why_left_out(row: CoherenceRow) -> str | None:

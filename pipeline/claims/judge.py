@@ -124,7 +124,10 @@ def judge(claim: Claim, runs: Mapping[str, RunRecord]) -> Judgement:
 
 
 def judge_whole(claim: Claim, parts: list[Judgement]) -> Judgement:
-    """Judge a claim by the checks of its parts, each named by the part it is from."""
+    """Judge a claim by the checks of its parts, each named by the part it is from.
+
+    It holds when all of them do; one that fails is enough to fail it, also while others were not run.
+    """
     ran = [part for part in parts if part.verdict != "not run"]
     absent = ", ".join(part.claim.id for part in parts if part.verdict == "not run")
     if not ran:
@@ -133,7 +136,8 @@ def judge_whole(claim: Claim, parts: list[Judgement]) -> Judgement:
         Check(_renamed(check.reading, part.claim.id), check.verdict) for part in ran for check in part.checks
     )
     remarks = [f"parts that were not run: {absent}"] if absent else []
-    return Judgement(claim, _verdict(checks), checks, "; ".join([*remarks, *_remarks(checks)]))
+    verdict = "not run" if absent and _verdict(checks) == "holds" else _verdict(checks)
+    return Judgement(claim, verdict, checks, "; ".join([*remarks, *_remarks(checks)]))
 
 
 def entries(judgements: tuple[Judgement, ...]) -> list[dict]:

@@ -10,26 +10,15 @@ from typing import TypeVar
 from pipeline.config import Measure, Params, Run
 from pipeline.errors import InputError
 from pipeline.paths import Layout
+from pipeline.training.curves import COLUMNS as CURVE_COLUMNS
+from pipeline.training.curves import CurvePoint, curve_point
 
 Record = TypeVar("Record")
 
-CURVE_COLUMNS = ("epoch", "step", "split", "subset", "quantity", "value")
 COHERENCE_COLUMNS = (
     *("run", "seed", "step", "epoch", "loss", "split", "subset", "layer", "quantity", "value"),
     *("standard_error", "se_valid", "n_eff", "n_live", "m", "k", "estimator", "batch_norm"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class CurvePoint:
-    """One number of a run's curves: `quantity` is loss, accuracy or examples; epoch 0 is before training."""
-
-    epoch: int
-    step: int
-    split: str  # train | test
-    subset: str  # all | pristine | corrupt
-    quantity: str
-    value: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,23 +90,12 @@ def _read_record(layout: Layout, params: Params, key: str) -> RunRecord:
 
 def read_curves(path: Path, key: str) -> tuple[CurvePoint, ...]:
     """The curves of one seed of run `key`, in the order of the file."""
-    return _read_rows(path, CURVE_COLUMNS, _curve_point, _remedy("train", key))
+    return _read_rows(path, CURVE_COLUMNS, curve_point, _remedy("train", key))
 
 
 def read_coherence(path: Path, key: str) -> tuple[CoherenceRow, ...]:
     """The rows of M measured on run `key`, in the order of the file; alpha and shares are left aside."""
     return _read_rows(path, COHERENCE_COLUMNS, _coherence_row, _remedy("measure", key))
-
-
-def _curve_point(row: Mapping[str, str]) -> CurvePoint:
-    return CurvePoint(
-        epoch=int(row["epoch"]),
-        step=int(row["step"]),
-        split=row["split"],
-        subset=row["subset"],
-        quantity=row["quantity"],
-        value=float(row["value"]),
-    )
 
 
 def _coherence_row(row: Mapping[str, str]) -> CoherenceRow | None:

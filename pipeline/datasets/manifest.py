@@ -55,9 +55,20 @@ class Manifest:
         return json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
     @property
-    def sha256(self) -> str:
-        """Digest of the whole variant: of this text, which holds the betons' own."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
+    def md5(self) -> str:
+        """Name of the whole variant: the digest of this text, which holds the betons' own (DVC's digest)."""
+        return hashlib.md5(self.text.encode(), usedforsecurity=False).hexdigest()
+
+    def check_made_from(
+        self, name: str, source: Source, variant: Variant, root_seed: int, root: Path
+    ) -> None:
+        """Raise `InputError` if the variant `name` was prepared from other params than these."""
+        wanted = (source_facts(source, root), variant_facts(variant), root_seed)
+        if wanted != (self.source, self.variant, self.root_seed):
+            raise InputError(
+                f"data/sets/{name}: was prepared from other params. Run `dvc repro`, or first"
+                f" `python -m pipeline prepare --item {name}`."
+            )
 
 
 def source_facts(source: Source, repository: Path) -> dict[str, Any]:

@@ -17,6 +17,20 @@ def refuse_batch_norm(model: nn.Module) -> None:
         )
 
 
+def refuse_batch_statistics(model: nn.Module) -> None:
+    """Raise if batch norm of `model` has no running statistics: it always uses those of the batch."""
+    names = [
+        name
+        for name, module in model.named_modules()
+        if name in batch_norm_layers(model) and module.running_mean is None
+    ]
+    if names:
+        raise GradientError(
+            f"layers {', '.join(names)} are batch norm without running statistics, which normalises by the "
+            "batch in evaluation mode as well: there are no per-example gradients. Use impute_coherence(...)."
+        )
+
+
 def refuse_stochastic(model: nn.Module) -> None:
     """Raise if layers of `model` draw random numbers in training mode."""
     names = stochastic_layers(model)

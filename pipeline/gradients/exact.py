@@ -10,6 +10,7 @@ from pipeline.gradients.checks import (
     check_batch,
     check_finite,
     refuse_batch_norm,
+    refuse_batch_statistics,
     refuse_stochastic,
     trainable_parameters,
 )
@@ -50,6 +51,8 @@ def measure_coherence(
     if training:
         refuse_batch_norm(model)
         refuse_stochastic(model)
+    else:
+        refuse_batch_statistics(model)
     layers = parameters_by_layer(model)
     parameters = trainable_parameters(model)
     gradients = gradient_function(model, loss)

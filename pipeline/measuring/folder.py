@@ -19,7 +19,7 @@ class Facts:
     """The part of a run's `run.json` that a measurement needs."""
 
     variant: str
-    dataset_sha256: str
+    dataset_md5: str
     model_name: str
     model_options: Mapping[str, Any]
     input_shape: tuple[int, int, int]
@@ -46,7 +46,7 @@ def read_facts(run: Path) -> Facts:
         values = json.loads(path.read_text(encoding="utf-8"))
         return Facts(
             variant=values["variant"],
-            dataset_sha256=values["dataset_sha256"],
+            dataset_md5=values["dataset_md5"],
             model_name=values["model"]["name"],
             model_options=values["model"]["options"],
             input_shape=tuple(values["input_shape"]),

@@ -6,13 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from models import ModelError, build
 from pipeline.config import Measure
 from pipeline.datasets import Split
+from pipeline.device import resolve_device
 from pipeline.errors import InputError, Interrupted
 from pipeline.gradients import (
     Coherence,
@@ -68,7 +68,7 @@ class Undefined:
 def measure_seed(task: SeedTask, report: "Report") -> list[Row]:
     """Measure every snapshot of one seed on every split asked for; rows by step, split, layer."""
     snapshots = read_snapshots(task.folder, task.seed)
-    device = torch.device(task.device)
+    device = resolve_device(task.device)
     task = replace(task, splits={name: split.on(device) for name, split in task.splits.items()})
     model = _build(task.facts).to(device)
     estimator = estimator_for(task.run, task.measure, model)

@@ -13,7 +13,7 @@ def number(value: float | None) -> str:
     if value is None or math.isnan(value):
         return "–"
     if abs(value) < 0.1:
-        return f"{round(value, 4):g}"
+        return f"{round(value, 4) + 0.0:g}"  # + 0.0: no minus before a zero
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 

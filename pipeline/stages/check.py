@@ -5,7 +5,7 @@ import logging
 from functools import cache
 
 from pipeline.claims import validate_claims, validate_comparisons
-from pipeline.config import Params, Run, Source
+from pipeline.config import Measure, Params, Run, Source
 from pipeline.device import resolve_device
 from pipeline.errors import InputError
 from pipeline.paths import Layout
@@ -14,11 +14,14 @@ log = logging.getLogger("concord")
 
 # Before a folder of images is read its number of classes is unknown; any number shows what a network is.
 SOME_CLASSES = 10
+# Keys that dvc.yaml names, and so stand in the file even where they have a default.
+NEEDED = {"device": "auto", "threads": "1", "measures": "{}", "claims": "{}"}
 GREY_KINDS = ("digits", "mnist", "fashionmnist")
 
 
 def run(layout: Layout, params: Params, item: str | None) -> None:
     """Raise `InputError` if an item of the file can't work. Reading the file has checked the rest."""
+    _check_sections(params)
     resolve_device(params.device)
     validate_claims(params.claims)
     validate_comparisons(params)
@@ -50,13 +53,8 @@ def check_model(params: Params, name: str) -> None:
         raise InputError(f"{where}: {error}") from error
     if normed:
         _check_batch_norm(where, spec, normed[0])
-    measure = params.measures.get(name)
-    if normed and measure and measure.estimator == "exact" and measure.batch_norm == "train":
-        raise InputError(
-            f"params.yaml, measures.{name}.estimator: 'exact' needs gradients of single examples, which batch"
-            f" norm (layer '{normed[0]}') couples. Use imputed, or batch_norm: eval, which measures another"
-            " function."
-        )
+        if name in params.measures:
+            _check_measure(f"params.yaml, measures.{name}", params.measures[name], normed[0])
 
 
 @cache
@@ -85,6 +83,27 @@ def _check_batch_norm(where: str, spec: Run, layer: str) -> None:
             f" of {spec.micro_batch_size}, too few for batch norm (layer '{layer}'). Use at least"
             f" {2 * spec.micro_batches}, or a network without batch norm."
         )
+
+
+def _check_measure(where: str, measure: Measure, layer: str) -> None:
+    if measure.estimator == "exact" and measure.batch_norm == "train":
+        raise InputError(
+            f"{where}.estimator: 'exact' needs gradients of single examples, which batch norm (layer"
+            f" '{layer}') couples. Use imputed, or batch_norm: eval, which measures another function."
+        )
+    if measure.estimator == "auto":
+        try:
+            measure.check_batches()
+        except ValueError as error:
+            raise InputError(f"{where}: {error}.") from error
+
+
+def _check_sections(params: Params) -> None:
+    for name in NEEDED:
+        if name not in params.model_fields_set:
+            raise InputError(
+                f"params.yaml, {name}: is missing; DVC wants it in the file. Write: {NEEDED[name]}"
+            )
 
 
 def _classes(source: Source) -> int:

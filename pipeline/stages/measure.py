@@ -43,7 +43,11 @@ def run(layout: Layout, params: Params, item: str) -> None:
         ]
         study = params.runs[item].study
         with track(
-            layout, study=study, stage="measure", item=item, tags={"variant": facts.variant}
+            layout,
+            study=study,
+            stage="measure",
+            item=item,
+            tags={"variant": facts.variant, "dataset_md5": facts.dataset_md5},
         ) as tracker:
             rows = _measure_all(item, params, tasks)
             _mirror(tracker, params, item, rows)
@@ -54,7 +58,7 @@ def run(layout: Layout, params: Params, item: str) -> None:
 def _open(layout: Layout, params: Params, facts: Facts, name: str) -> Split:
     """A split of the variant that the run was trained on, if it is still that."""
     folder = layout.variant(facts.variant)
-    if load_manifest(folder).sha256 != facts.dataset_sha256:
+    if load_manifest(folder).md5 != facts.dataset_md5:
         raise InputError(
             f"{folder}: was prepared anew after the run was trained on it. Run `dvc repro`, which trains "
             "again."

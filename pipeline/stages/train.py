@@ -35,6 +35,9 @@ def run(layout: Layout, params: Params, item: str) -> None:
     device = resolve_device(params.device)
     data = layout.variant(spec.variant)
     manifest = load_manifest(data)
+    variant = params.variants[spec.variant]
+    source = params.sources[variant.source]
+    manifest.check_made_from(spec.variant, source, variant, params.seed, layout.root)
     with item_lock(layout, "train", item):
         splits = {
             name: open_split(data, name, device=resolve_device("cpu"), threads=params.threads)
@@ -68,7 +71,7 @@ def _facts(params: Params, spec: Run, manifest: Manifest, train: Split) -> dict[
     """What run.json says: all that a reader of the run's files needs, and nothing that differs by machine."""
     return {
         "variant": spec.variant,
-        "dataset_sha256": manifest.sha256,
+        "dataset_md5": manifest.md5,
         "model": spec.model.model_dump(mode="json"),
         "input_shape": list(train.input_shape),
         "num_classes": train.num_classes,
@@ -82,10 +85,11 @@ def _fingerprint(layout: Layout, params: Params, facts: dict[str, Any], device: 
     import torch
 
     machine = {"device": device, "threads": params.threads, "torch": torch.__version__}
-    # The number of seeds decides no seed's result: more seeds later keep the ones that are done.
+    # The number of seeds decides no seed's result: an interrupted run keeps what it has when it changes.
     run = {key: value for key, value in facts["run"].items() if key != "seeds"}
-    code = [layout.root / "pipeline" / room for room in ("datasets", "gradients", "training")]
-    return fingerprint({**facts, "run": run, "seeds": None, **machine}, [*code, layout.root / "models"])
+    rooms = [layout.root / "pipeline" / room for room in ("datasets", "gradients", "training")]
+    code = [*rooms, layout.root / "models", layout.root / "pipeline" / "streams.py"]
+    return fingerprint({**facts, "run": run, "seeds": None, **machine}, code)
 
 
 def _train_all(
@@ -140,7 +144,7 @@ def _tracked(tracker: Tracker, task: SeedTask, facts: dict[str, Any]) -> Tracked
     run = tracker.start(
         seed=task.seed,
         params=flat(facts["run"]),
-        tags={"dataset_sha256": facts["dataset_sha256"], "root_seed": str(facts["root_seed"])},
+        tags={"dataset_md5": facts["dataset_md5"], "root_seed": str(facts["root_seed"])},
         resume=resume,
     )
     note.write_text(run.token)

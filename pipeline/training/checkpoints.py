@@ -15,11 +15,14 @@ import torch
 
 
 def fingerprint(facts: Mapping[str, Any], code: Iterable[Path]) -> str:
-    """A short name for a computation: 16 hex digits of its facts (plain data) and its source files."""
+    """A short name for a computation: 16 hex digits of its facts (plain data) and its source files.
+
+    `code` has files, and folders whose `*.py` count.
+    """
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    for folder in code:
-        for path in sorted(folder.rglob("*.py")):
-            digest.update(str(path.relative_to(folder)).encode())
+    for place in code:
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            digest.update(path.name.encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -1,12 +1,9 @@
 """Training of one seed, from its first step or from its last checkpoint to its final weights."""
 
-import csv
 import math
 import time
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,10 +11,13 @@ from torch import Tensor
 from models import build
 from pipeline.config import Run
 from pipeline.datasets import Batch, Split
+from pipeline.device import resolve_device
 from pipeline.errors import Interrupted
 from pipeline.gradients import batch_norm_layers
 from pipeline.streams import epoch_order, stream_seed
+from pipeline.training import curves
 from pipeline.training.checkpoints import load_checkpoint, save_checkpoint
+from pipeline.training.curves import CurvePoint
 from pipeline.training.evaluation import SubsetTallies, evaluate
 from pipeline.training.optimizer import SGD
 from pipeline.training.schedule import learning_rate
@@ -26,22 +26,9 @@ from pipeline.training.updates import update_gradient
 from pipeline.workers import Report
 
 CHECKPOINT = "checkpoint.pt"
-CURVES = "curves.csv"  # written last: where it is, the seed is done
 TRAINING_LOSS = ("train", "all", "loss")
 CHECKPOINT_SECONDS = 30.0
 PROGRESS_SECONDS = 0.5
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """One number of the learning curves. Epoch 0 is before training."""
-
-    epoch: int
-    step: int
-    split: str
-    subset: str
-    quantity: str
-    value: float
 
 
 @dataclass(frozen=True)
@@ -97,7 +84,7 @@ class SeedTrainer:
     """One seed in training: its network, optimizer, curves and snapshots, as of the last step."""
 
     def __init__(self, task: SeedTask):
-        self.device = torch.device(task.device)
+        self.device = resolve_device(task.device)
         task = replace(task, train=task.train.on(self.device), test=task.test.on(self.device))
         self.task, self.run = task, task.run
         torch.manual_seed(stream_seed(task.root_seed, "init", task.seed))
@@ -126,28 +113,35 @@ class SeedTrainer:
         self._resume(report)
         if not self.points:
             self._evaluate_epoch(0)
-        while self.step < self.total_steps and self.train_loss > self.run.stop_at_loss:
-            if not self._train_epoch(report):
-                break
+        while self.step < self.total_steps and not self._fitted() and not self.diverged:
+            self._train_epoch(report)
         self._finish(report)
 
-    def _train_epoch(self, report: Report) -> bool:
-        """The rest of the current epoch; False if the loss stopped being finite."""
+    @property
+    def diverged(self) -> bool:
+        """Whether a loss is not finite; such a run has ended."""
+        return not math.isfinite(self.last_batch_loss) or math.isnan(self.train_loss)
+
+    def _fitted(self) -> bool:
+        return 0 < self.run.stop_at_loss >= self.train_loss
+
+    def _train_epoch(self, report: Report) -> None:
+        """The rest of the current epoch, or what there is of it until a loss is not finite."""
         epoch, done = divmod(self.step, self.steps_per_epoch)
         order = epoch_order(self.task.train.num_examples, self.task.root_seed, epoch, "order", self.task.seed)
         # An incomplete last group of the epoch is left out; the order is redrawn each epoch.
         rest = order[done * self.run.batch_size : self.steps_per_epoch * self.run.batch_size]
         batches = self.task.train.batches(rest, self.run.batch_size)
-        finite = True
         for batch in batches:  # to the end, whatever comes: an abandoned loader keeps its thread
-            finite = finite and self._update(batch, report)
+            if not self.diverged:
+                self._update(batch, report)
         # The last weights of a diverged run are evaluated as well: its curves should end where it ended.
         self._evaluate_epoch(epoch + 1)
         self._checkpoint_if_due(report)
-        return finite
+        self._stop_if_asked(report)
 
-    def _update(self, batch: Batch, report: Report) -> bool:
-        """One step; False, and the weights left as they are, if the loss is not finite."""
+    def _update(self, batch: Batch, report: Report) -> None:
+        """One step; the weights are left as they are if the loss is not finite."""
         logits: list[Tensor] = []
         gradient, loss = update_gradient(
             self.model,
@@ -158,8 +152,8 @@ class SeedTrainer:
             observe=logits.append if self.running is not None else None,
         )
         self.last_batch_loss = float(loss)
-        if not math.isfinite(self.last_batch_loss):
-            return False
+        if self.diverged:
+            return
         if self.snapshots is not None:
             self.snapshots.offer(
                 self.step, self._epochs_done(), self.last_batch_loss, self.model.state_dict()
@@ -169,16 +163,18 @@ class SeedTrainer:
         self.sgd.step(gradient, learning_rate(self.run, self.step, self.steps_per_epoch))
         self.step += 1
         self._tell(report)
-        return True
 
     def _tell(self, report: Report) -> None:
-        """Progress now and then; and if asked to stop, state saved and work left."""
+        """Progress now and then. The state may be saved between epochs only once an epoch is evaluated."""
         now = time.monotonic()
         if now - self.last_progress > PROGRESS_SECONDS:
             self.last_progress = now
             report(Progress(self.task.seed, self.step, self.total_steps, self.last_batch_loss))
-            if self.step % self.steps_per_epoch:
-                self._checkpoint_if_due(report)
+        if self.step % self.steps_per_epoch:
+            self._checkpoint_if_due(report)
+            self._stop_if_asked(report)
+
+    def _stop_if_asked(self, report: Report) -> None:
         if report.stop_requested:
             self._checkpoint(report)
             raise Interrupted(f"seed {self.task.seed} stopped at step {self.step} of {self.total_steps}")
@@ -186,11 +182,10 @@ class SeedTrainer:
     def _evaluate_epoch(self, epoch: int) -> None:
         """Curve points of both splits after `epoch` epochs."""
         batch_statistics = self.run.micro_batch_size if self.has_batch_norm else None
-        if self.running is not None and epoch > 0:
-            train = self.running.results()
-            self.running = self._fresh_running()
-        else:
+        train = self.running.results() if self.running is not None else {}
+        if not train:  # no running metrics, or none yet: before training, or diverged at once
             train = evaluate(self.model, self.task.train, batch_statistics=batch_statistics)
+        self.running = self._fresh_running()
         test = evaluate(self.model, self.task.test)
         self.train_loss = train["all"]["loss"]
         for split, results in (("train", train), ("test", test)):
@@ -201,7 +196,7 @@ class SeedTrainer:
 
     def _finish(self, report: Report) -> None:
         """Final weights, tables, and no checkpoint any more."""
-        if not math.isfinite(self.last_batch_loss):
+        if self.diverged:
             report(Diverged(self.task.seed, self.step, self.last_batch_loss))
         weights = self.model.state_dict()
         if self.snapshots is not None:
@@ -209,10 +204,9 @@ class SeedTrainer:
             self.snapshots.sweep()
             rows = [asdict(snapshot) for snapshot in self.snapshots.kept]
             columns = [field.name for field in fields(Snapshot) if field.name != "kept_always"]
-            write_table(self.task.folder / "snapshots.csv", columns, rows)
+            curves.write_table(self.task.folder / "snapshots.csv", columns, rows)
         save_weights(weights, self.task.folder / "final.pt")
-        points = [asdict(point) for point in self.points]
-        write_table(self.task.folder / CURVES, [field.name for field in fields(CurvePoint)], points)
+        curves.write_curves(self.points, self.task.folder)
         report(Progress(self.task.seed, self.step, self.step, self.last_batch_loss))
         self._commit(report)
 
@@ -279,8 +273,8 @@ def train_seed(task: SeedTask, report: Report) -> None:
 
     A seed that an earlier call has finished is not trained again; its curves are told once more.
     """
-    if (task.folder / CURVES).is_file():
-        points = read_curves(task.folder / CURVES)
+    if (task.folder / curves.FILE).is_file():
+        points = curves.read_curves(task.folder)
         loss = next(p.value for p in reversed(points) if (p.split, p.subset, p.quantity) == TRAINING_LOSS)
         report(Progress(task.seed, points[-1].step, points[-1].step, loss))
         report(Committed(task.seed, points))
@@ -289,29 +283,3 @@ def train_seed(task: SeedTask, report: Report) -> None:
     trainer.train(report)
     for path in task.folder.glob(f"{Path(CHECKPOINT).stem}.*"):  # also what a kill amid saving has left
         path.unlink()
-
-
-def read_curves(path: Path) -> tuple[CurvePoint, ...]:
-    """The points of a curves.csv."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return tuple(
-            CurvePoint(
-                int(row["epoch"]),
-                int(row["step"]),
-                row["split"],
-                row["subset"],
-                row["quantity"],
-                float(row["value"]),
-            )
-            for row in csv.DictReader(file)
-        )
-
-
-def write_table(path: Path, columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> None:
-    """A CSV whose floats read back to the same bits; whole, or not there at all."""
-    aside = path.with_suffix(".partial")
-    with aside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(columns), extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    aside.rename(path)

@@ -1,7 +1,8 @@
 """Which weights are kept to be measured, and how they are written.
 
 The paper's rule (Chatterjee & Zielinski 2022, section 6): keep the weights whenever the mini-batch training
-loss falls by a given fraction below its lowest value so far. We add the first steps and the end, and a cap:
+loss falls by a given fraction below that of the lowest snapshot so far.
+We add the first steps and the end, and a cap:
 a run of unknown length keeps at most `cap` snapshots, thinned evenly in the logarithm of the loss.
 """
 
@@ -23,7 +24,10 @@ SMALLEST_LOSS = 1e-12  # a loss of exactly 0 has no logarithm
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Weights as they were when the mini-batch loss of `step` was computed, before its update."""
+    """Weights as they were when the mini-batch loss of `step` was computed, before its update.
+
+    The last snapshot, after the last update, has no mini-batch any more: its loss is the training loss.
+    """
 
     step: int
     epoch: float

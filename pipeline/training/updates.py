@@ -14,6 +14,7 @@ from pipeline.gradients import (
     winsorized_mean,
 )
 
+FEW = 8  # micro-batches of one example up to which their backward passes are batched: work grows with k^2
 Observer = Callable[[Tensor], None]  # told the logits of each micro-batch, `(b, classes)`
 
 
@@ -35,7 +36,7 @@ def update_gradient(
     if run.micro_batches == 1:
         return _plain(model, parameters, inputs, labels, observe)
     aggregate = median_of_gradients if run.takes_median else mean_of_gradients
-    if run.micro_batch_size == 1:
+    if run.micro_batch_size == 1 and run.micro_batches <= FEW and _is_dense(model):
         gradients, loss = _one_example_each(model, parameters, inputs, labels, observe)
         return aggregate(gradients), loss
     gradients, losses = [], []
@@ -67,8 +68,8 @@ def _one_example_each(
 ) -> tuple[list[Sequence[Tensor]], Tensor]:
     """Gradients of micro-batches of one example: one forward and one batched backward pass for all of them.
 
-    The same as a pass for each (batch norm, which would couple them, is refused for such micro-batches), in
-    half the time on a small network, where a pass costs its launch and not its arithmetic.
+    The same as a pass for each, in less time (benchmarks/micro_batches.py) where a pass costs its launch and
+    not its arithmetic, as in small dense networks. Convolutions gain nothing.
     """
     logits = model(inputs)
     losses = functional.cross_entropy(logits, labels, reduction="none")
@@ -81,6 +82,15 @@ def _one_example_each(
         for rows, parameter in zip(stacked, parameters, strict=True)
     ]
     return list(zip(*by_parameter, strict=True)), losses.detach().mean()
+
+
+def _is_dense(model: nn.Module) -> bool:
+    """Whether every layer with parameters is linear: then no layer couples the examples of a batch."""
+    return all(
+        isinstance(module, nn.Linear)
+        for module in model.modules()
+        if next(module.parameters(recurse=False), None) is not None
+    )
 
 
 def _winsorized(

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 PARAMS = """
 seed: 0
 device: cpu
+threads: 1
 sources:
   digits: {kind: digits, examples_per_class: 4, test_examples_per_class: 2}
 variants:
@@ -166,6 +167,16 @@ WRONG = {
         "batch_size: 6, epochs: 1",
         "batch_size: 3, epochs: 1, aggregation: m3",
         "micro-batches of 1, too few for batch norm (layer '",
+    ),
+    "too few batches to impute from": (
+        "examples: 20, batch_size: 5",
+        "examples: 20, batch_size: 6",
+        "measures.normed: examples 20 give fewer than 4 batches of batch_size 6; use batch_size 5 or less.",
+    ),
+    "a key that DVC wants": (
+        "claims: {}",
+        "",
+        "claims: is missing, and DVC wants it. Write claims: {}",
     ),
     "exact estimator with batch norm": (
         "batch_size: 5}",

@@ -71,7 +71,7 @@ def write_run(
     """A run folder as the stage train leaves it, with weights that were never trained."""
     facts = {
         "variant": "real",
-        "dataset_sha256": sha256,
+        "dataset_md5": sha256,
         "model": {"name": model, "options": options or {}},
         "input_shape": [1, 8, 8],
         "num_classes": classes,
@@ -253,7 +253,7 @@ def test_files_that_are_wrong_are_named(tmp_path):
     with pytest.raises(InputError, match=r"snapshots.csv: is missing"):
         measure_seed(good, Listener())
     (folder / "run.json").write_text('{"variant": "real"}')
-    with pytest.raises(InputError, match=r"run.json: cannot be read \(KeyError: 'dataset_sha256'\)"):
+    with pytest.raises(InputError, match=r"run.json: cannot be read \(KeyError: 'dataset_md5'\)"):
         read_facts(folder)
     (folder / "run.json").unlink()
     with pytest.raises(InputError, match=r"run.json: is missing"):

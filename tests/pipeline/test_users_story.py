@@ -11,6 +11,8 @@ from tests.pipeline.checkout import clone, edit, pipeline, repro
 # As the README shows it, smaller.
 PARAMS = """
 seed: 0
+device: auto
+threads: 1
 sources:
   mine: {kind: imagefolder, path: data/raw/mine, resize: 20, image_size: 16}   # CLASS/*.jpg
 variants:

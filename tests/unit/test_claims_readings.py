@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.claims import judge_all, read_records
-from pipeline.claims.reading import COHERENCE_COLUMNS, CURVE_COLUMNS
+from pipeline.claims.reading import COHERENCE_COLUMNS
 from pipeline.config import Params
 from pipeline.errors import InputError
 from pipeline.measuring import table as written_coherence
 from pipeline.paths import Layout
-from pipeline.training import loop as written_curves
 from tests.made_up_runs import params, snapshot, write_coherence, write_curves
 
 
@@ -184,8 +183,23 @@ def test_runs_of_unequal_seeds_are_paired_by_the_seeds_they_share(layout):
     assert (result.seeds, result.verdict, result.reason) == (2, "holds", "2 of at least 3 seeds")
 
 
-def test_the_columns_are_those_that_training_and_measuring_write():
-    assert [field.name for field in fields(written_curves.CurvePoint)] == list(CURVE_COLUMNS)
+def test_a_seed_that_diverged_is_no_evidence_that_the_median_memorises_nothing(tmp_path):
+    layout, study = Layout(tmp_path), only("CG-4-images100")
+    for key in ("a3", "m3"):
+        for seed in range(3):
+            write_curves(layout, key, seed, {TRAIN: [0.1, 0.9 if key == "a3" else 0.1]})
+    assert found(layout, study, "CG-4-images100").verdict == "holds"
+    path = layout.run("m3") / "seed-1" / "curves.csv"
+    lines = path.read_text().splitlines()
+    last = max(i for i, line in enumerate(lines) if ",train,all,loss," in line)
+    lines[last] = lines[last].rpartition(",")[0] + ",nan"
+    path.write_text("\n".join(lines) + "\n")
+    result = found(layout, study, "CG-4-images100")
+    assert result.verdict == "fails"
+    assert math.isnan(result.checks[0].reading.per_seed[1])
+
+
+def test_the_columns_are_those_that_measuring_writes():
     assert [field.name for field in fields(written_coherence.Row)] == list(COHERENCE_COLUMNS)
 
 

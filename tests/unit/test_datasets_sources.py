@@ -66,10 +66,11 @@ def test_test_folder_and_deep_folders_and_suffixes(tmp_path):
 
 def test_other_files_are_ignored_by_name(tmp_path):
     root = write_split_folder(tmp_path / "images", train=2, val=2)
-    for file in ("train/cat/notes.txt", "val/list.csv"):
+    for file in ("train/cat/._000.png", "train/cat/notes.txt", "val/list.csv"):
         (root / file).write_text("no image")
     assert list(map(str, opened(tmp_path).ignored)) == [
-        "train/cat/notes.txt: no image suffix",
+        "train/cat/._000.png: hidden, or no image suffix",
+        "train/cat/notes.txt: hidden, or no image suffix",
         "val/list.csv: not in a class folder",
     ]
 

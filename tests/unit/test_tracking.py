@@ -84,7 +84,7 @@ def test_everything_tracked_is_in_mlflow(layout: Layout) -> None:
     figure = layout.root / "reports" / "figure.svg"
     figure.parent.mkdir()
     figure.write_text("<svg/>")
-    with track(layout, **_WHERE, tags={"dataset_sha256": "abc"}) as tracker:
+    with track(layout, **_WHERE, tags={"dataset_md5": "abc"}) as tracker:
         first = tracker.start(seed=0, params={"lr": 0.1, "model.name": "mlp"})
         for step in range(1500):  # more than MLflow takes at once
             first.log({"train/loss": 1 / (step + 1)}, step)
@@ -95,7 +95,7 @@ def test_everything_tracked_is_in_mlflow(layout: Layout) -> None:
     assert (one.info.run_name, summary.info.run_name) == ("train real seed 0", "train real")
     assert one.info.status == summary.info.status == "FINISHED"
     assert one.data.params == {"lr": "0.1", "model.name": "mlp"}
-    expected = {"stage": "train", "item": "real", "seed": "0", "dataset_sha256": "abc", "token": first.token}
+    expected = {"stage": "train", "item": "real", "seed": "0", "dataset_md5": "abc", "token": first.token}
     assert expected.items() <= one.data.tags.items()
     assert "seed" not in summary.data.tags
     assert summary.data.tags["verdict"] == "holds"

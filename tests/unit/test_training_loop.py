@@ -2,12 +2,14 @@
 
 import csv
 import math
+from dataclasses import asdict
 
 import pytest
 import torch
 
 from pipeline.errors import Interrupted
-from pipeline.training.loop import CHECKPOINT, Committed, CurvePoint, Diverged, SeedTask, train_seed
+from pipeline.training.curves import CurvePoint
+from pipeline.training.loop import CHECKPOINT, Committed, Diverged, SeedTask, train_seed
 from tests.memory import Silent, a_run, clustered_split
 
 
@@ -50,7 +52,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path, run):
 
 
 @pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
-@pytest.mark.parametrize("stop_after", [1, 4])
+@pytest.mark.parametrize("stop_after", [1, 4, 5, 8, 10])  # 5 steps an epoch: ends of epochs among them
 def test_a_run_stopped_at_any_step_goes_on_to_the_same_bytes(tmp_path, run, stop_after, monkeypatch):
     monkeypatch.setattr("pipeline.training.loop.PROGRESS_SECONDS", -1.0)  # every step reports
     trained(tmp_path / "whole", run)
@@ -97,7 +99,7 @@ def test_committed_points_are_those_of_the_table(tmp_path):
     ]
     with (tmp_path / "curves.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [{k: str(v) for k, v in vars(point).items()} for point in told] == rows
+    assert [{k: str(v) for k, v in asdict(point).items()} for point in told] == rows
     assert {(row["epoch"], row["split"], row["subset"]) for row in rows} >= {
         ("0", "train", "corrupt"),
         ("2", "train", "pristine"),
@@ -144,6 +146,20 @@ def test_a_diverging_run_says_so_and_ends(tmp_path):
     with (tmp_path / "curves.csv").open() as file:
         last = list(csv.DictReader(file))[-1]
     assert int(last["epoch"]) < 50
+
+
+def test_a_run_that_diverges_at_once_still_has_curves(tmp_path):
+    run = a_run(lr=1e30, epochs=3, train_metrics="running", batch_size=30)
+    report = trained(tmp_path, run)  # one step an epoch: the second epoch's only batch is not finite
+    assert [message for message in report.messages if isinstance(message, Diverged)]
+
+
+def test_an_exactly_zero_loss_does_not_end_a_run_that_asks_for_no_loss(tmp_path, monkeypatch):
+    zero = {"all": {"loss": 0.0, "accuracy": 1.0, "examples": 31}}
+    monkeypatch.setattr("pipeline.training.loop.evaluate", lambda *args, **kwargs: zero)
+    report = trained(tmp_path, a_run(epochs=2))
+    points = [point for m in report.messages if isinstance(m, Committed) for point in m.points]
+    assert max(point.epoch for point in points) == 2
 
 
 def test_a_curve_point_reads_back_to_the_same_bits(tmp_path):

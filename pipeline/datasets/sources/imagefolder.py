@@ -79,7 +79,7 @@ def _classes_of(root: Path, part: str, place: Place) -> tuple[dict[str, list[str
     for entry in sorted(folder.iterdir()):
         if entry.is_dir() and not entry.name.startswith("."):
             classes[entry.name], others = _files_of(root, entry)
-            ignored += [FileNote(file, "no image suffix") for file in others]
+            ignored += [FileNote(file, "hidden, or no image suffix") for file in others]
         else:
             ignored.append(FileNote(entry.relative_to(root).as_posix(), "not in a class folder"))
     if not classes:
@@ -101,12 +101,14 @@ def _classes_of(root: Path, part: str, place: Place) -> tuple[dict[str, list[str
 
 
 def _files_of(root: Path, folder: Path) -> tuple[list[str], list[str]]:
-    """All files under a class folder, at any depth: images, and others."""
+    """All files under a class folder, at any depth: images, and others, among them hidden ones."""
     images, others = [], []
     for parent, _, names in os.walk(folder):
         for name in names:
             file = Path(parent, name).relative_to(root).as_posix()
-            (images if name.lower().endswith(SUFFIXES) else others).append(file)
+            # macOS puts a hidden ._NAME.jpg, which is no image, beside every NAME.jpg of an archive.
+            is_image = name.lower().endswith(SUFFIXES) and not name.startswith(".")
+            (images if is_image else others).append(file)
     return sorted(images), sorted(others)
 
 
