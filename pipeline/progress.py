@@ -43,7 +43,8 @@ class ProgressLine:
         left = f"{_clock((total - done) / rate)} left" if rate > 0 else "time left unknown"
         notes = " | ".join(note for _, note in sorted(self.notes.items()) if note)
         share = 100 * done / total if total else 100.0
-        return f"{self.title}: {share:3.0f} %, {rate:,.0f} {self.unit}/s, {left}" + (
+        speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"  # a snapshot can take a minute
+        return f"{self.title}: {share:3.0f} %, {speed} {self.unit}/s, {left}" + (
             f"  {notes}" if notes else ""
         )
 

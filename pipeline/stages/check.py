@@ -99,11 +99,9 @@ def _check_measure(where: str, measure: Measure, layer: str) -> None:
 
 
 def _check_sections(params: Params) -> None:
-    for name in NEEDED:
+    for name, value in NEEDED.items():
         if name not in params.model_fields_set:
-            raise InputError(
-                f"params.yaml, {name}: is missing; DVC wants it in the file. Write: {NEEDED[name]}"
-            )
+            raise InputError(f"params.yaml, {name}: is missing, and DVC wants it. Write {name}: {value}")
 
 
 def _classes(source: Source) -> int:

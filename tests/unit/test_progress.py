@@ -100,6 +100,10 @@ def test_nothing_to_do_is_done(clock):
     assert "100 %" in shown(clock, 0, [(0, 0, 0)])
 
 
+def test_slow_work_has_a_rate_too(clock):
+    assert "5 %, 0.05 steps/s, 31:40 left" in shown(clock, 100, [(0, 0, 100), (0, 5, 100)])
+
+
 def test_hours_are_told_as_hours(clock):
     text = shown(clock, 60, [(0, 0, 10_000), (0, 60, 10_000)])
     assert "1 steps/s, 2:45:40 left" in text
