@@ -46,6 +46,15 @@ def folder(tmp_path):
     return folder
 
 
+def test_with_nothing_to_run_there_is_a_report_all_the_same(tmp_path):
+    """The report depends on folders that no stage has made yet."""
+    folder = clone(tmp_path)
+    start = PARAMS[: PARAMS.index("variants:")]
+    (folder / "params.yaml").write_text(start + "variants: {}\nruns: {}\nmeasures: {}\nclaims: {}\n")
+    assert repro(folder) == {"report"}
+    assert "not run" in pipeline(folder, "show").stdout
+
+
 def test_from_a_folder_with_bad_files_to_a_report(folder):
     assert pipeline(folder, "check").returncode == 0
     stopped = pipeline(folder, "prepare", "--item", "real")
