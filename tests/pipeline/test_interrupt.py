@@ -128,7 +128,7 @@ def test_ctrl_c_amid_training_loses_nothing(folder, whole):
     assert "Interrupted: by SIGINT. Run it again: training goes on from where it was" in text
     assert "Traceback" not in text
     wait_for(lambda: group(process.pid) == [])
-    assert not (folder / "data/runs").exists()
+    assert not (folder / "data/runs" / ITEM).exists()
     steps = steps_in_checkpoints(folder)
     assert set(steps) == {"seed-0", "seed-1"}
     assert all(0 < step < STEPS for step in steps.values())

@@ -66,12 +66,12 @@ def split_in_memory(count: int, seed: int = 0) -> Split:
 
 
 def write_run(
-    folder: Path, model: str, *, options=None, seeds=(0,), steps=(0, 4), sha256="?", classes=3, spoil=None
+    folder: Path, model: str, *, options=None, seeds=(0,), steps=(0, 4), md5="?", classes=3, spoil=None
 ) -> Path:
     """A run folder as the stage train leaves it, with weights that were never trained."""
     facts = {
         "variant": "real",
-        "dataset_md5": sha256,
+        "dataset_md5": md5,
         "model": {"name": model, "options": options or {}},
         "input_shape": [1, 8, 8],
         "num_classes": classes,
@@ -306,8 +306,8 @@ def test_the_stage_on_real_digits(layout, monkeypatch, caplog):
 
     monkeypatch.setattr(stage, "track", track)
     prepare.run(layout, params, "real")
-    sha256 = load_manifest(layout.variant("real")).sha256
-    write_run(layout.run("small"), "cnn", options=CNN, seeds=(0, 1), sha256=sha256, classes=10)
+    md5 = load_manifest(layout.variant("real")).md5
+    write_run(layout.run("small"), "cnn", options=CNN, seeds=(0, 1), md5=md5, classes=10)
     stage.run(layout, params, "small")
     table = layout.measures("small") / "coherence.csv"
     with table.open(newline="") as file:
@@ -326,6 +326,6 @@ def test_the_stage_on_real_digits(layout, monkeypatch, caplog):
     assert "test/alpha" in tracker.logged[0][0]
     assert sum("2 snapshots, exact; train M median" in line for line in caplog.messages) == 2
     facts = layout.run("small") / "run.json"
-    facts.write_text(facts.read_text().replace(sha256, "another"))
+    facts.write_text(facts.read_text().replace(md5, "another"))
     with pytest.raises(InputError, match="was prepared anew after the run was trained on it"):
         stage.run(layout, params, "small")

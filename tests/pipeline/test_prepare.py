@@ -231,7 +231,7 @@ def test_lazy_decoding_writes_the_bytes_of_held_images(tmp_path, monkeypatch):
 def test_manifest(digits):
     folder, manifest = digits
     assert load_manifest(folder) == manifest
-    assert load_manifest(folder).sha256 == manifest.sha256
+    assert load_manifest(folder).md5 == manifest.md5
     text = (folder / "manifest.json").read_text()
     assert text == manifest.text
     assert str(folder.parents[2]) not in text
