@@ -1,11 +1,21 @@
-"""Processes watched from outside."""
+"""Processes started beside a test and watched from outside."""
 
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).parents[1]
 PATIENCE = 120.0  # seconds after which whatever is waited for will not come
+
+
+def python(*arguments: object, variables: Mapping[str, str] = {}, **options: Any) -> subprocess.Popen:
+    """A Python process that finds this tree's code; `variables` are more of its environment."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    return subprocess.Popen([sys.executable, *map(str, arguments)], env=environment, **options)
 
 
 def wait_for(condition: Callable[[], Any]) -> None:

@@ -6,8 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,8 +19,8 @@ from pipeline.paths import Layout
 from pipeline.stages import ui
 from pipeline.tracking import track
 from tests.browser.conftest import Seen
+from tests.processes import PATIENCE, group, python, wait_for
 
-_PROJECT = Path(__file__).parents[2]
 _SERVE = """
 import logging, sys
 from pathlib import Path
@@ -63,14 +61,15 @@ def _track_something(layout: Layout) -> None:
 
 
 def _wait_until_up(port: int, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 90  # 5 s on a quiet machine
-    while time.monotonic() < deadline and process.poll() is None:
+    def is_up() -> bool:
+        assert process.poll() is None, f"the server did not start (exit code {process.poll()})"
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
-                return
+                return True
         except OSError:
-            time.sleep(0.2)
-    raise AssertionError(f"the server did not start (exit code {process.poll()})")
+            return False
+
+    wait_for(is_up)
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +81,11 @@ def served(tmp_path_factory: pytest.TempPathFactory, fresh_database: Path) -> It
         shutil.copyfile(fresh_database, layout.mlruns / "mlflow.db")
         _track_something(layout)
         port = _unused_port()
-        environment = {**os.environ, "PYTHONPATH": str(_PROJECT), "PORT": str(port)}
-        process = subprocess.Popen(
-            [sys.executable, "-c", _SERVE, str(layout.root)],
-            env=environment,
+        process = python(
+            "-c",
+            _SERVE,
+            layout.root,
+            variables={"PORT": str(port)},
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -98,7 +98,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, fresh_database: Path) -> It
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGINT)
-        process.wait(30)
+        process.wait(PATIENCE)
         process.stdout.close()
 
 
@@ -133,9 +133,8 @@ def test_a_port_that_is_taken_is_said_to_be(served: Served, monkeypatch: pytest.
 
 def test_an_interrupt_ends_the_server_and_frees_its_port(served: Served) -> None:
     os.killpg(served.process.pid, signal.SIGINT)
-    served.process.wait(30)
+    served.process.wait(PATIENCE)
+    wait_for(lambda: group(served.process.pid) == [])  # no worker is left behind
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", served.port))
-    with pytest.raises(ProcessLookupError):  # no worker is left behind
-        os.killpg(served.process.pid, 0)

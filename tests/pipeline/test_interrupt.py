@@ -1,4 +1,7 @@
-"""Work that is stopped from outside, by Ctrl-C, kill -9 or the end of dvc, and goes on afterwards."""
+"""Work that is stopped from outside, by Ctrl-C, kill -9 or the end of dvc, and goes on afterwards.
+
+What is to be stopped trains slowly, so that it is at work for longer than any wait; all else at full speed.
+"""
 
 import os
 import shutil
@@ -10,12 +13,17 @@ import time
 import pytest
 import torch
 
+from pipeline.paths import Layout
+from pipeline.tracking.journal import journals
+from tests.paced_model import PAUSE, SLOW_WHILE
 from tests.pipeline.checkout import clone, edit, environment, pipeline, run
-from tests.processes import group, wait_for
+from tests.processes import PATIENCE, group, wait_for
 
 ITEM = "a3-labels50"
-EPOCHS = 50  # seconds on any machine: long enough to be stopped amid it
+EPOCHS = 50
 STEPS = EPOCHS * (200 // 3)
+ALWAYS = "params.yaml"
+ONCE_SEED_0_IS_DONE = f"data/checkpoints/train/{ITEM}/*/seed-0/curves.csv"
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +32,9 @@ def prepared(tmp_path_factory, fresh_database):
     folder = clone(tmp_path_factory.mktemp("prepared"))
     edit(
         folder,
-        "epochs: 2, aggregation: a3}",
-        f"epochs: {EPOCHS}, aggregation: a3, snapshots: {{drop: 0.2, first_steps: 2, cap: 3}}}}",
+        "{name: mlp, options: {widths: [16]}}, lr: 0.03, batch_size: 3, epochs: 2, aggregation: a3}",
+        "{name: 'tests.paced_model:paced_mlp', options: {widths: [16]}}, lr: 0.03, batch_size: 3,"
+        f" epochs: {EPOCHS}, aggregation: a3, snapshots: {{drop: 0.2, first_steps: 2, cap: 3}}}}",
     )
     edit(folder, "processes: auto", "processes: 2")  # both seeds are at work when the signal comes
     done = run(folder, "dvc", "repro", "prepare@labels50")
@@ -58,12 +67,12 @@ def results(folder):
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def start(folder, *command):
-    """The command as the leader of a process group, as in a terminal."""
+def start(folder, *command, slow_while):
+    """The command as the leader of a process group, as in a terminal; it trains slowly while told to."""
     return subprocess.Popen(
         command,
         cwd=folder,
-        env=environment(),
+        env={**environment(), SLOW_WHILE: slow_while},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -71,8 +80,8 @@ def start(folder, *command):
     )
 
 
-def train(folder):
-    return start(folder, "python", "-m", "pipeline", "train", "--item", ITEM)
+def train(folder, slow_while):
+    return start(folder, "python", "-m", "pipeline", "train", "--item", ITEM, slow_while=slow_while)
 
 
 def work_folders(folder, pattern):
@@ -81,6 +90,7 @@ def work_folders(folder, pattern):
 
 def wait_until_training(process, folder, seeds, since=0):
     """Until each of these seeds has kept weights that are not the first, after the moment `since`."""
+    assert STEPS * PAUSE > PATIENCE  # so the last of them can't be through before this wait ends
 
     def is_training():
         assert process.poll() is None, process.stdout.read()
@@ -92,7 +102,14 @@ def wait_until_training(process, folder, seeds, since=0):
 def kept_since(folder, seed, since):
     """Snapshots in work that were written after `since`, in nanoseconds since 1970."""
     snapshots = work_folders(folder, f"seed-{seed}/snapshots/*")
-    return [path for path in snapshots if path.stat().st_mtime_ns > since]
+    return [path for path in snapshots if written_at(path) > since]
+
+
+def written_at(path):
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:  # thinned out since it was listed
+        return 0
 
 
 def steps_in_checkpoints(folder):
@@ -109,6 +126,7 @@ def assert_goes_on(text, steps):
 
 def tracked(folder):
     """(seed, status) of every run in MLflow, and how often a step of a metric is stored at most."""
+    wait_for(lambda: journals(Layout(folder)) == [])  # the stage does not wait long for a slow database
     with sqlite3.connect(folder / "mlruns/mlflow.db") as database:
         runs = database.execute(
             "select t.value, r.status from runs r join tags t on t.run_uuid = r.run_uuid and t.key = 'seed'"
@@ -120,7 +138,7 @@ def tracked(folder):
 
 
 def test_ctrl_c_amid_training_loses_nothing(folder, whole):
-    process = train(folder)
+    process = train(folder, slow_while=ALWAYS)
     wait_until_training(process, folder, seeds=(0, 1))
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the stage and its workers alike
     text, _ = process.communicate()
@@ -144,7 +162,7 @@ def test_ctrl_c_amid_training_loses_nothing(folder, whole):
 
 def test_kill_9_repeats_no_seed_that_was_done(folder, whole):
     edit(folder, "processes: 2", "processes: 1")
-    process = train(folder)
+    process = train(folder, slow_while=ONCE_SEED_0_IS_DONE)
     wait_until_training(process, folder, seeds=(0, 1))
     (done,) = work_folders(folder, "seed-0/curves.csv")  # with one worker, the first seed is done by now
     written = done.stat().st_ino, done.stat().st_mtime_ns
@@ -158,7 +176,7 @@ def test_kill_9_repeats_no_seed_that_was_done(folder, whole):
 
     # The stage alone: its worker notices, saves and ends.
     before = time.time_ns()
-    process = train(folder)
+    process = train(folder, slow_while=ALWAYS)
     wait_until_training(process, folder, seeds=(1,), since=before)
     process.kill()
     text, _ = process.communicate()
@@ -177,7 +195,7 @@ def test_kill_9_repeats_no_seed_that_was_done(folder, whole):
 
 
 def test_dvc_that_is_stopped_takes_its_stage_along_and_goes_on(folder, whole):
-    process = start(folder, "dvc", "repro", f"train@{ITEM}")
+    process = start(folder, "dvc", "repro", f"train@{ITEM}", slow_while=ALWAYS)
     wait_until_training(process, folder, seeds=(0, 1))
     process.terminate()  # dvc alone: a batch system's end, or kill
     text, _ = process.communicate()

@@ -2,11 +2,8 @@
 
 import json
 import logging
-import os
 import shutil
-import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,8 +18,8 @@ from pipeline.tracking import TrackedRun, track
 from pipeline.tracking.journal import Start, folder_of, journals
 from pipeline.tracking.mirror import Mirror, abandoned
 from pipeline.tracking.store import open_store, tracking_uri
+from tests.processes import python, wait_for
 
-_PROJECT = Path(__file__).parents[2]
 _WHERE = {"study": "coherent-gradients", "stage": "train", "item": "real"}
 
 
@@ -179,22 +176,11 @@ with track(Layout(Path(sys.argv[1])), study="coherent-gradients", stage="train",
 """
 
 
-def _python(code: str, *arguments: object, **options) -> subprocess.Popen:
-    environment = {**os.environ, "PYTHONPATH": str(_PROJECT)}
-    return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], env=environment, **options)
-
-
 def test_the_run_of_a_stage_killed_with_minus_9_ends_as_killed(layout: Layout) -> None:
-    stage = _python(_HANGING_STAGE, layout.root, stdout=subprocess.PIPE)
-    assert stage.stdout.readline() == b"tracked\n"
-    stage.send_signal(signal.SIGKILL)
-    stage.wait()
-    stage.stdout.close()
-    deadline = time.monotonic() + 60
-    while (
-        journals(layout) and time.monotonic() < deadline
-    ):  # the follower outlives the stage until it is done
-        time.sleep(0.1)
+    with python("-c", _HANGING_STAGE, layout.root, stdout=subprocess.PIPE) as stage:
+        assert stage.stdout.readline() == b"tracked\n"
+        stage.kill()
+    wait_for(lambda: journals(layout) == [])  # the follower outlives the stage until it is done
     (found,) = _runs(layout)
     assert found.info.status == "KILLED"
     assert found.data.metrics == {"loss": 1.0}
@@ -337,7 +323,9 @@ with track(Layout(Path(sys.argv[1])), study=sys.argv[2], stage="train", item="re
 
 def test_several_processes_may_open_a_fresh_database_at_once(layout: Layout) -> None:
     (layout.mlruns / "mlflow.db").unlink()
-    processes = [_python(_ONE_RUN, layout.root, "shared", seed, stderr=subprocess.PIPE) for seed in range(3)]
+    processes = [
+        python("-c", _ONE_RUN, layout.root, "shared", seed, stderr=subprocess.PIPE) for seed in range(3)
+    ]
     said = [process.communicate(timeout=120)[1] for process in processes]
     assert said == [b"", b"", b""]  # not one warning
     runs = _runs(layout, "shared")

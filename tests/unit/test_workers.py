@@ -3,18 +3,13 @@
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from pipeline.errors import InputError, Interrupted
 from pipeline.workers import WorkerError, default_processes, side_by_side
 from tests import worker_tasks
-from tests.processes import is_alive, wait_for
-
-ROOT = Path(__file__).parents[2]
+from tests.processes import is_alive, python, wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -126,9 +121,7 @@ def test_ctrl_c_on_a_worker_alone_does_nothing(tmp_path):
 
 
 def test_workers_save_and_end_when_their_parent_is_killed(tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "tests.worker_tasks", str(tmp_path)]
-    parent = subprocess.Popen(command, cwd=ROOT, env=environment)
+    parent = python("-m", "tests.worker_tasks", tmp_path)
     wait_for(lambda: len(list(tmp_path.glob("pid-*"))) == 2)
     pids = [int(path.read_text()) for path in tmp_path.glob("pid-*")]
     assert all(map(is_alive, pids))
