@@ -90,7 +90,6 @@ def _build_foreign(
         timm_name = name.removeprefix(foreign.TIMM)
         model = foreign.build_timm(timm_name, input_shape, num_classes, options)
     else:
-        own = foreign.load_callable(name, "model")
-        model = own(input_shape=input_shape, num_classes=num_classes, **options)
+        model = foreign.build_own(name, input_shape, num_classes, options)
     foreign.check_output(model, name, input_shape, num_classes)
     return model

@@ -63,11 +63,26 @@ def load_callable(path: str, where: str) -> Callable[..., nn.Module]:
         raise ModelError(
             f"{where}: cannot import '{module_name}' ({error}). Put its folder on PYTHONPATH."
         ) from error
+    except Exception as error:  # the module is the user's: it may raise anything
+        raise ModelError(f"{where}: importing '{module_name}' raised {_told(error)}.") from error
     found = getattr(module, attribute, None)
     if not callable(found):
         names = [name for name in vars(module) if callable(getattr(module, name)) and name[0] != "_"]
         raise unknown(f"{where}: callable of module '{module_name}',", attribute, names)
     return found
+
+
+def build_own(
+    path: str, input_shape: tuple[int, int, int], num_classes: int, options: Mapping[str, Any]
+) -> nn.Module:
+    """What the user's own builder makes; what it raises as a `ModelError` that says how it was called."""
+    own = load_callable(path, "model")
+    passed = {"input_shape": tuple(input_shape), "num_classes": num_classes, **options}
+    try:
+        return own(**passed)
+    except Exception as error:
+        call = ", ".join(f"{name}={value!r}" for name, value in passed.items())
+        raise ModelError(f"model '{path}' raised {_told(error)}. It was called with {call}.") from error
 
 
 def check_output(model: nn.Module, name: str, input_shape: tuple[int, int, int], num_classes: int) -> None:
@@ -78,13 +93,21 @@ def check_output(model: nn.Module, name: str, input_shape: tuple[int, int, int],
     try:
         with torch.no_grad():
             output = model.eval()(torch.zeros(2, *input_shape))
-    except (RuntimeError, AssertionError, ValueError) as error:
-        raise ModelError(f"model '{name}' cannot take images {_size(input_shape)}: {error}.") from error
+    except Exception as error:
+        raise ModelError(
+            f"model '{name}' cannot take images {_size(input_shape)}: {_told(error)}."
+        ) from error
     finally:
         model.train(mode)
     found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
     if found != (2, num_classes):
         raise ModelError(f"model '{name}': 2 images should give (2, {num_classes}) outputs, found {found}.")
+
+
+def _told(error: Exception) -> str:
+    """An error in one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}".rstrip(": .")
 
 
 def _size(input_shape: tuple[int, int, int]) -> str:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import Source
+from pipeline.datasets.classes import check_classes
 from pipeline.datasets.parts import SPLITS, OpenSource, Part, Place
-from pipeline.errors import InputError, unknown_name
+from pipeline.errors import InputError
 from pipeline.streams import uniform_at
 
 
@@ -78,17 +79,9 @@ def _choose_classes(names: tuple[str, ...], source: Source, place: Place) -> NDA
         )
     if asked is None:
         return np.arange(len(names))
+    check_classes(where, asked, len(names), names)
     if isinstance(asked, int):
-        if asked > len(names):
-            raise InputError(f"{where}: {asked} classes are asked for, the source has {len(names)}.")
         return lowest(uniform_at(np.arange(len(names)), *place.stream("subset", "classes")), asked)
-    for name in asked:
-        if name not in names:
-            raise unknown_name(where, name, names)
-    if len(set(asked)) < 2:
-        raise InputError(
-            f"{where}: at least 2 different classes are needed, found {', '.join(asked) or 'none'}."
-        )
     return np.array([label for label, name in enumerate(names) if name in asked])
 
 

@@ -6,13 +6,14 @@ from functools import cache
 
 from pipeline.claims import validate_claims, validate_comparisons
 from pipeline.config import Measure, Params, Run, Source
+from pipeline.datasets.classes import check_classes, known_names, known_number
 from pipeline.device import resolve_device
 from pipeline.errors import InputError
 from pipeline.paths import Layout
 
 log = logging.getLogger("concord")
 
-# Before a folder of images is read its number of classes is unknown; any number shows what a network is.
+# Of a folder of images, whose classes are unknown before it is read: any number shows what a network is.
 SOME_CLASSES = 10
 # Keys that dvc.yaml names, and so stand in the file even where they have a default.
 NEEDED = {"device": "auto", "threads": "1", "measures": "{}", "claims": "{}"}
@@ -25,6 +26,9 @@ def run(layout: Layout, params: Params, item: str | None) -> None:
     resolve_device(params.device)
     validate_claims(params.claims)
     validate_comparisons(params)
+    for name, source in params.sources.items():
+        where = f"params.yaml, sources.{name}.classes"
+        check_classes(where, source.classes, known_number(source), known_names(source))
     for name in params.runs:
         check_model(params, name)
     log.info(
@@ -50,7 +54,7 @@ def check_model(params: Params, name: str) -> None:
     try:
         normed = _batch_norm_layers(spec.model.name, json.dumps(spec.model.options), source)
     except ModelError as error:
-        raise InputError(f"{where}: {error}") from error
+        raise InputError(f"{where}.model: {error}") from error
     if normed:
         _check_batch_norm(where, spec, normed[0])
         if name in params.measures:
@@ -107,4 +111,4 @@ def _check_sections(params: Params) -> None:
 def _classes(source: Source) -> int:
     if isinstance(source.classes, int):
         return source.classes
-    return len(source.classes) if source.classes else SOME_CLASSES
+    return len(source.classes or ()) or known_number(source) or SOME_CLASSES

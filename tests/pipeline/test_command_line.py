@@ -148,6 +148,16 @@ WRONG = {
         "model: mpl",
         "runs.plain.model: model 'mpl' is unknown. Did you mean 'mlp'?",
     ),
+    "more classes than the source has": (
+        "kind: digits,",
+        "kind: digits, classes: 11,",
+        "sources.digits.classes: 11 classes are asked for, the source has 10.",
+    ),
+    "unknown class": (
+        "kind: digits,",
+        "kind: digits, classes: ['3', 'four'],",
+        "sources.digits.classes: 'four' is unknown. Known: 0, 1, 2,",
+    ),
     "unknown claim": (
         "claims: {}",
         "claims: {CG-4-reel: {mean: plain}}",
@@ -196,6 +206,24 @@ def test_check_refuses_what_cannot_work_before_any_work(called, repository, old,
     assert message in told
     assert "\n" not in told
     assert files_of(repository) == ["dvc.yaml", "params.yaml"]
+
+
+def test_a_network_of_the_users_own_that_fails_is_named_with_what_it_was_given(
+    called, repository, tmp_path_factory, monkeypatch
+):
+    package = tmp_path_factory.mktemp("package")
+    (package / "failing_network.py").write_text(
+        "def net(input_shape, num_classes, width=8):\n    return input_shape + width\n"
+    )
+    monkeypatch.syspath_prepend(package)
+    edit(repository, "model: mlp", "model: {name: 'failing_network:net', options: {width: wide}}")
+    code, (told,) = called("check")
+    assert code == 2
+    assert told == (
+        "params.yaml, runs.plain.model: model 'failing_network:net' raised TypeError: can only concatenate "
+        'tuple (not "str") to tuple. It was called with input_shape=(1, 8, 8), num_classes=10, '
+        "width='wide'."
+    )
 
 
 def test_check_says_what_is_possible(called, repository):

@@ -154,11 +154,22 @@ def dropping(input_shape, num_classes):
 
 def nothing(input_shape, num_classes):
     return None
+
+def raising(input_shape, num_classes, width=4):
+    raise LookupError(f"no {width}\\nanywhere.")
+
+class Stumbling(nn.Flatten):
+    def forward(self, images):
+        return self.wieght * images
+
+def stumbling(input_shape, num_classes):
+    return Stumbling()
 """
 
 
 def test_the_users_own_network(tmp_path, monkeypatch):
     (tmp_path / "own_networks.py").write_text(OWN)
+    (tmp_path / "unfinished_networks.py").write_text("good = (")
     monkeypatch.syspath_prepend(tmp_path)
     model = build("own_networks:good", {"width": 6}, (1, 8, 8), 3)
     assert tuple(model(torch.zeros(2, 1, 8, 8)).shape) == (2, 3)
@@ -169,7 +180,19 @@ def test_the_users_own_network(tmp_path, monkeypatch):
         ("own_networks:broken", {}, "cannot take images 1x8x8"),
         ("own_networks:dropping", {}, "layers 1 drop units at random"),
         ("own_networks:nothing", {}, "should return a torch.nn.Module, found NoneType"),
+        (
+            "own_networks:raising",
+            {"width": 6},
+            r"^model 'own_networks:raising' raised LookupError: no 6 anywhere\. It was called with "
+            r"input_shape=\(1, 8, 8\), num_classes=3, width=6\.$",
+        ),
+        ("own_networks:stumbling", {}, "images 1x8x8: AttributeError: .* no attribute 'wieght'"),
         ("no_such_module:good", {}, "cannot import 'no_such_module'.*PYTHONPATH"),
+        (
+            "unfinished_networks:good",
+            {},
+            "importing 'unfinished_networks' raised SyntaxError: .*never closed",
+        ),
     ]:
         with pytest.raises(ModelError, match=message):
             build(name, options, (1, 8, 8), 3)

@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from pipeline.config import Glyphs, Source
+from pipeline.datasets.classes import glyph_names
 from pipeline.datasets.parts import OpenSource, Place
 from pipeline.datasets.sources.glyph_images import draw_glyph
 from pipeline.datasets.sources.imagefolder import read_tree
@@ -47,7 +48,7 @@ def _write_aside(knobs: Glyphs, root_seed: int, root: Path) -> None:
 
 
 def _draw_part(knobs: Glyphs, root_seed: int, part: str, count: int, folder: Path) -> None:
-    names = [f"glyph{label:02d}" for label in range(knobs.classes)]
+    names = glyph_names(knobs.classes)
     for name in names:
         (folder / name).mkdir(parents=True)
     for index in range(count):
