@@ -1,6 +1,6 @@
 """All snapshots of one seed of a run, measured in a worker process."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from pipeline.gradients import (
 )
 from pipeline.measuring.examples import Positions, SplitBatches, drawn_examples, partitions
 from pipeline.measuring.folder import Facts, SnapshotEntry, load_weights, read_snapshots
-from pipeline.measuring.table import Place, Row, rows_of, undefined
+from pipeline.measuring.table import Row, rows_of, undefined
 
 if TYPE_CHECKING:
     from pipeline.workers import Report
@@ -84,7 +84,7 @@ def measure_seed(task: SeedTask, report: "Report") -> list[Row]:
             except NotFiniteError as error:
                 measured[name] = undefined(_num_examples(task, name, estimator))
                 report(Undefined(task.seed, snapshot.step, name, str(error)))
-            rows += rows_of(measured[name], _place(task, snapshot, name, estimator, model))
+            rows += rows_of(measured[name], _row(task, snapshot, name, estimator, model))
         report(Measured(task.seed, done, len(snapshots), next(iter(measured.values())).m_coherence))
     return rows
 
@@ -156,8 +156,12 @@ def _stream(task: SeedTask, name: str) -> dict[str, Any]:
     return {"root_seed": task.facts.root_seed, "variant": task.facts.variant, "split": name}
 
 
-def _place(task: SeedTask, snapshot: SnapshotEntry, name: str, estimator: str, model: nn.Module) -> Place:
-    return Place(
+def _row(
+    task: SeedTask, snapshot: SnapshotEntry, name: str, estimator: str, model: nn.Module
+) -> Callable[..., Row]:
+    """`Row` with the columns filled in that all rows of one measurement share."""
+    return partial(
+        Row,
         run=task.run,
         seed=task.seed,
         step=snapshot.step,

@@ -1,7 +1,7 @@
 """The long table of coherence: a row for each run, seed, snapshot, split, layer and quantity."""
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, dataclass, fields
 from math import nan
 from pathlib import Path
@@ -10,22 +10,6 @@ from pipeline.gradients import Coherence, LayerCoherence
 from pipeline.gradients.coherence import CoherenceStatistics
 
 WHOLE_NETWORK = "all"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a number was measured: the columns that all rows of one measurement share."""
-
-    run: str
-    seed: int
-    step: int
-    epoch: float
-    loss: float
-    split: str
-    subset: str
-    k: int  # examples behind one gradient; 1 when exact
-    estimator: str  # exact | imputed
-    batch_norm: str  # none | train | eval
 
 
 @dataclass(frozen=True)
@@ -47,16 +31,19 @@ class Row:
     n_eff: float
     n_live: int
     m: int
-    k: int
-    estimator: str
-    batch_norm: str
+    k: int  # examples behind one gradient; 1 when exact
+    estimator: str  # exact | imputed
+    batch_norm: str  # none | train | eval
 
 
-def rows_of(coherence: Coherence, place: Place) -> Iterator[Row]:
-    """The rows of one measurement: the whole network first, then its layers in their order."""
-    yield from _rows(coherence, WHOLE_NETWORK, place)
+def rows_of(coherence: Coherence, row: Callable[..., Row]) -> Iterator[Row]:
+    """The rows of one measurement: the whole network first, then its layers in their order.
+
+    `row` is `Row` with the columns filled in that say where and how it was measured.
+    """
+    yield from _rows(coherence, WHOLE_NETWORK, row)
     for layer, statistics in coherence.layers.items():
-        yield from _rows(statistics, layer, place)
+        yield from _rows(statistics, layer, row)
 
 
 def undefined(num_examples: int) -> Coherence:
@@ -83,7 +70,7 @@ def write_table(rows: Iterable[Row], path: Path) -> None:
         writer.writerows([_text(value) for value in astuple(row)] for row in rows)
 
 
-def _rows(statistics: CoherenceStatistics, layer: str, place: Place) -> Iterator[Row]:
+def _rows(statistics: CoherenceStatistics, layer: str, row: Callable[..., Row]) -> Iterator[Row]:
     m, error = statistics.num_examples, statistics.standard_error
     # alpha and M follow alpha_unbiased by M = m alpha = 1 + (m - 1) alpha_unbiased, and so do their errors.
     values = {
@@ -94,14 +81,7 @@ def _rows(statistics: CoherenceStatistics, layer: str, place: Place) -> Iterator
     if isinstance(statistics, LayerCoherence):
         values["share"] = (statistics.share, nan)
     for quantity, (value, standard_error) in values.items():
-        yield Row(
-            run=place.run,
-            seed=place.seed,
-            step=place.step,
-            epoch=place.epoch,
-            loss=place.loss,
-            split=place.split,
-            subset=place.subset,
+        yield row(
             layer=layer,
             quantity=quantity,
             value=value,
@@ -110,9 +90,6 @@ def _rows(statistics: CoherenceStatistics, layer: str, place: Place) -> Iterator
             n_eff=statistics.n_eff,
             n_live=statistics.n_live,
             m=m,
-            k=place.k,
-            estimator=place.estimator,
-            batch_norm=place.batch_norm,
         )
 
 
