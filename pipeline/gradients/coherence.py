@@ -4,17 +4,17 @@ Chatterjee & Zielinski 2022 (arXiv 2203.10036). With g_i the gradient of example
 S = sum g_i and Q = sum ||g_i||^2 over m examples: alpha = ||S||^2 / (m Q), and m-coherence M = m alpha.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import nan
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from pipeline.gradients.errors import GradientError
+from pipeline.gradients.wide import added, norms_of_sums
 
 GROUPS = 20  # of the delete-a-group standard error
-BLOCK = 2**16  # values widened to float64 at once: they stay in the cache, which is six times faster
 
 
 @dataclass(frozen=True)
@@ -42,163 +42,130 @@ class CoherenceStatistics:
 
 @dataclass(frozen=True)
 class LayerCoherence(CoherenceStatistics):
-    """Coherence of one layer; `alpha` of the network is the sum of `share * alpha` over its layers."""
+    """Coherence of one layer or one parameter tensor.
 
-    share: float  # f_l: the layer's part of the expected squared norm
+    `alpha` of the network is the sum of `share * alpha` over its layers, and over its parameter tensors.
+    """
+
+    share: float  # f_l: its part of the expected squared norm
 
 
 @dataclass(frozen=True)
 class Coherence(CoherenceStatistics):
-    """Coherence of a network, measured exactly, and of each layer by its module name."""
+    """Coherence of a network, of each layer by its module name, and of each parameter tensor by its name."""
+
+    estimator: ClassVar[str] = "exact"
 
     layers: Mapping[str, LayerCoherence]
+    parameters: Mapping[str, LayerCoherence] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImputedCoherence(Coherence):
     """Coherence of a network, imputed from the gradients of batches."""
+
+    estimator: ClassVar[str] = "imputed"
 
     batch_size: int  # k
     num_batches: int  # B
 
 
-class CoherenceSums:
-    """Streaming sums over examples, in float64, for each layer and the whole network.
+@dataclass
+class TensorSums:
+    """Streaming sums over examples for one parameter tensor, in `G` groups of examples."""
 
-    The sums of the gradients are kept in `GROUPS` parts, to which examples are dealt in turn: these give the
-    delete-a-group standard error in one pass. Memory: GROUPS x 8 bytes for each parameter.
-    """
+    totals: list[Tensor | None]  # for each group g: S_g, flat
+    squares: Tensor  # (G,): Q_g
+    fourth: float = 0.0  # sum ||g_i||^4
+    live: int = 0  # examples whose gradient is not zero
 
-    def __init__(self) -> None:
-        self._counts = torch.zeros(GROUPS, dtype=torch.float64)  # examples in each group
-        self._layers: dict[str, _LayerSums] = {}
-        self._live = 0  # examples whose gradient is not zero in some layer
-        self._fourth = 0.0  # sum of ||g_i||^4 over the network
+    @classmethod
+    def empty(cls, groups: int) -> Self:
+        return cls([None] * groups, torch.zeros(groups, dtype=torch.float64))
 
-    def add(self, gradients: Mapping[str, Tensor]) -> None:
-        """Add the gradients of some examples, `{layer: (b, p)}`, of whatever floating type."""
-        num_examples = len(next(iter(gradients.values())))
-        groups = (torch.arange(num_examples) + int(self._counts.sum())) % GROUPS
-        norms = torch.zeros(num_examples, dtype=torch.float64)
-        for layer, rows in gradients.items():
-            if layer not in self._layers:
-                self._layers[layer] = _LayerSums.empty(rows.shape[1], rows.device)
-            norms += self._layers[layer].add(rows, groups)
-        self._counts += torch.bincount(groups, minlength=GROUPS)
-        self._live += int(norms.count_nonzero())
-        self._fourth += float(norms.square().sum())
+    def add(self, total: Tensor, norms: Tensor, group: int) -> None:
+        """Add examples of one group: the sum of their gradients, and their squared norms `(b,)`, float64."""
+        kept = self.totals[group]
+        # The first stays as it came: one batch costs no copy. From the second on, sums are float64.
+        self.totals[group] = total if kept is None else added(kept, total)
+        self.squares[group] += norms.sum()
+        self.fourth += float(norms.square().sum())
+        self.live += int(norms.count_nonzero())
 
-    def merge(self, other: "CoherenceSums") -> None:
-        """Add the sums over other examples of the same network, as from another process."""
-        if self._layers and other._layers and list(self._layers) != list(other._layers):
-            raise GradientError("sums over different networks cannot be merged.")
-        for layer, sums in other._layers.items():
-            if layer not in self._layers:
-                self._layers[layer] = _LayerSums.empty(sums.groups.shape[1], sums.groups.device)
-            self._layers[layer].merge(sums)
-        self._counts += other._counts
-        self._live += other._live
-        self._fourth += other._fourth
+    def merge(self, other: "TensorSums") -> None:
+        """Add the sums over other examples."""
+        for group, total in enumerate(other.totals):
+            kept = self.totals[group]
+            if total is not None:
+                self.totals[group] = total if kept is None else added(kept, total.to(kept.device))
+        self.squares += other.squares
+        self.fourth += other.fourth
+        self.live += other.live
 
-    def finish(self) -> Coherence:
-        """The ratios of what was added. Needs one example or more."""
-        if not self._layers:
-            raise GradientError("no example was given: batches is empty.")
-        reduced = {layer: sums.reduce() for layer, sums in self._layers.items()}
-        whole = _Reduced(
-            total=sum(part.total for part in reduced.values()),
-            without=sum(part.without for part in reduced.values()),
-            squares=sum(part.squares for part in reduced.values()),
-            live=self._live,
-            fourth=self._fourth,
-        )
-        squares = float(whole.squares.sum())
-        layers = {
-            layer: LayerCoherence(**self._statistics(part), share=ratio(float(part.squares.sum()), squares))
-            for layer, part in reduced.items()
-        }
-        return Coherence(**self._statistics(whole), layers=layers)
+    def copy(self) -> Self:
+        """Sums that can be added to without a trace in these."""
+        totals = [None if total is None else total.clone() for total in self.totals]
+        return type(self)(totals, self.squares.clone(), self.fourth, self.live)
 
-    def _statistics(self, sums: "_Reduced") -> dict[str, float]:
-        """The fields of `CoherenceStatistics`."""
-        num_examples = int(self._counts.sum())
-        squares = float(sums.squares.sum())
-        m_coherence = sums.total / squares if squares else 0.0
+    def reduced(self) -> "Reduced":
+        """What the statistics are made of."""
+        groups = [total for total in self.totals if total is not None]
+        total, without = norms_of_sums(groups)
+        filled = iter(without)
+        left_out = torch.stack([total if part is None else next(filled) for part in self.totals])
+        return Reduced(float(total), left_out, self.squares, self.live, self.fourth)
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """Sums of which the ratios are taken; they add up over tensors, but for `live` and `fourth`."""
+
+    total: float  # ||S||^2
+    without: Tensor  # (G,): ||S - S_g||^2
+    squares: Tensor  # (G,): Q_g
+    live: int
+    fourth: float  # sum ||g_i||^4
+
+    def statistics(self, counts: Tensor) -> dict[str, Any]:
+        """The fields of `CoherenceStatistics`, given the examples in each group, `(G,)`."""
+        num_examples = int(counts.sum())
+        squares = float(self.squares.sum())
+        m_coherence = self.total / squares if squares else 0.0
         return {
             "num_examples": num_examples,
             "num_gradients": num_examples,
-            "n_live": sums.live,
+            "n_live": self.live,
             "alpha": m_coherence / num_examples,
             "alpha_unbiased": ratio(m_coherence - 1, num_examples - 1) if squares else nan,
             "m_coherence": m_coherence,
-            "standard_error": self._delete_a_group(sums),
-            "n_eff": squares**2 / sums.fourth if sums.fourth else 0.0,
+            "standard_error": self._delete_a_group(counts),
+            "n_eff": squares**2 / self.fourth if self.fourth else 0.0,
         }
 
-    def _delete_a_group(self, sums: "_Reduced") -> float:
+    def _delete_a_group(self, counts: Tensor) -> float:
         """Jackknife over the groups: SE^2 = (G-1)/G sum (a_-g - mean)^2, a_-g the unbiased alpha without g.
 
         Its quantiles are those of t with G - 1 degrees of freedom. NaN if a group holds all of Q.
         """
-        filled = self._counts > 0
+        filled = counts > 0
         num_groups = int(filled.sum())
-        squares = sums.squares.sum() - sums.squares[filled]
-        alphas = (sums.without[filled] / squares - 1) / (self._counts.sum() - self._counts[filled] - 1)
+        squares = self.squares.sum() - self.squares[filled]
+        alphas = (self.without[filled] / squares - 1) / (counts.sum() - counts[filled] - 1)
         if num_groups < 2 or not bool(alphas.isfinite().all()):
             return nan
         deviations = alphas - alphas.mean()
         return float(((num_groups - 1) / num_groups * deviations.square().sum()).sqrt())
 
 
-@dataclass
-class _LayerSums:
-    """Sums of one layer."""
-
-    groups: Tensor  # (GROUPS, p): S_g
-    squares: Tensor  # (GROUPS,): Q_g
-    fourth: float = 0.0
-    live: int = 0
-
-    @classmethod
-    def empty(cls, num_parameters: int, device: torch.device) -> "_LayerSums":
-        groups = torch.zeros(GROUPS, num_parameters, dtype=torch.float64, device=device)
-        return cls(groups, torch.zeros(GROUPS, dtype=torch.float64))
-
-    def add(self, rows: Tensor, groups: Tensor) -> Tensor:
-        """Add gradients `(b, p)` of examples in `groups (b,)`; their squared norms, `(b,)` on the CPU."""
-        norms = []
-        size = max(1, BLOCK // rows.shape[1])
-        for some, their in zip(rows.split(size), groups.to(rows.device).split(size), strict=True):
-            wide = some.double()
-            self.groups.index_add_(0, their, wide)
-            norms.append(wide.square().sum(dim=1))
-        squared = torch.cat(norms).cpu()
-        self.squares.index_add_(0, groups, squared)
-        self.fourth += float(squared.square().sum())
-        self.live += int(squared.count_nonzero())
-        return squared
-
-    def merge(self, other: "_LayerSums") -> None:
-        self.groups += other.groups.to(self.groups.device)
-        self.squares += other.squares
-        self.fourth += other.fourth
-        self.live += other.live
-
-    def reduce(self) -> "_Reduced":
-        total = self.groups.sum(dim=0)
-        without = (total - self.groups).square().sum(dim=1).cpu()
-        return _Reduced(float(total.square().sum()), without, self.squares, self.live, self.fourth)
-
-
-@dataclass(frozen=True)
-class _Reduced:
-    """What the statistics are made of; adds up over layers, but for `live` and `fourth`."""
-
-    total: float  # ||S||^2
-    without: Tensor  # (GROUPS,): ||S - S_g||^2
-    squares: Tensor  # (GROUPS,): Q_g
-    live: int
-    fourth: float  # sum ||g_i||^4
+def sum_of_reduced(parts: Sequence[Reduced], live: int, fourth: float) -> Reduced:
+    """The sums over several tensors; what does not add up is given."""
+    return Reduced(
+        total=sum(part.total for part in parts),
+        without=sum(part.without for part in parts),
+        squares=sum(part.squares for part in parts),
+        live=live,
+        fourth=fourth,
+    )
 
 
 def ratio(numerator: float, denominator: float) -> float:

@@ -1,24 +1,33 @@
 """Exact coherence, from the gradient of every example."""
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from operator import length_hint
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.gradients.checks import (
-    check_batch,
     check_finite,
     refuse_batch_norm,
     refuse_batch_statistics,
     refuse_stochastic,
-    trainable_parameters,
 )
-from pipeline.gradients.coherence import Coherence, CoherenceSums
+from pipeline.gradients.coherence import (
+    GROUPS,
+    Coherence,
+    LayerCoherence,
+    Reduced,
+    TensorSums,
+    ratio,
+    sum_of_reduced,
+)
+from pipeline.gradients.engine import Factor, Loss, PerExampleBackward
 from pipeline.gradients.errors import GradientError
 from pipeline.gradients.layers import parameters_by_layer
-from pipeline.gradients.per_example import Loss, gradient_function
 from pipeline.gradients.state import borrowed
+
+BatchNorm = Literal["refuse", "eval"]
 
 
 def measure_coherence(
@@ -26,15 +35,17 @@ def measure_coherence(
     batches: Iterable[tuple[Tensor, Tensor]],
     loss: Loss,
     *,
-    batch_norm: Literal["refuse", "eval"] = "refuse",
-    chunk: int = 100,
+    batch_norm: BatchNorm = "refuse",
+    standard_error: bool = True,
 ) -> Coherence:
-    """Coherence of the gradients of all examples in `batches`, for the network and each of its layers.
+    """Coherence of the gradients of all examples in `batches`, for the network, each layer and each parameter.
 
     `batches` gives `(inputs (b, ...), targets (b, ...))`, on the model's device and of any sizes: each
     example counts as one. `loss(output, target)` gives the un-averaged losses, `(b,)`. All trainable
-    parameters count. At most `chunk` gradients are held at once: memory is about chunk x parameters x 12
-    bytes and, for the standard error, 160 bytes a parameter; the chunk changes results by rounding only.
+    parameters count. One forward and one backward pass for each batch, and little more (docs/benchmarks.md).
+
+    Memory: that of one such pass, and 8 bytes a parameter; 160 for the standard error, which keeps the sums of
+    20 groups of examples. Without it (`standard_error=False`) it is NaN.
 
     The network is measured in training mode. With batch norm an example has no gradient of its own there:
     refused, unless `batch_norm="eval"` asks for evaluation mode, which is another function of the weights.
@@ -43,33 +54,169 @@ def measure_coherence(
     Raises `GradientError`: batch norm, dropout above 0 (not in evaluation mode), a loss of another shape, no
     example, a gradient that is not finite.
     """
-    if batch_norm not in ("refuse", "eval"):
-        raise GradientError(f"batch_norm should be 'refuse' or 'eval', found {batch_norm!r}.")
-    if chunk < 1:
-        raise GradientError(f"chunk should be 1 or more, found {chunk}.")
-    training = batch_norm == "refuse"
-    if training:
-        refuse_batch_norm(model)
-        refuse_stochastic(model)
-    else:
-        refuse_batch_statistics(model)
-    layers = parameters_by_layer(model)
-    parameters = trainable_parameters(model)
-    gradients = gradient_function(model, loss)
-    sums = CoherenceSums()
-    with borrowed(model, training=training):
-        for inputs, targets in batches:
-            check_batch(inputs, targets)
-            for some, their in zip(inputs.split(chunk), targets.split(chunk), strict=True):
-                values = gradients(list(parameters.values()), some, their)
-                sums.add(_rows(layers, dict(zip(parameters, values, strict=True))))
+    # Few batches are dealt out in parts, so that every group gets its share.
+    parts = -(-GROUPS // max(1, length_hint(batches, 1)))
+    sums = CoherenceSums(
+        model, loss, batch_norm=batch_norm, standard_error=standard_error, parts_per_batch=parts
+    )
+    for inputs, targets in batches:
+        sums.add(inputs, targets)
     return sums.finish()
 
 
-def _rows(layers: Mapping[str, list[str]], gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The gradients of each layer side by side, `{layer: (b, p)}`."""
-    rows = {}
-    for layer, names in layers.items():
-        rows[layer] = torch.cat([gradients[name].flatten(start_dim=1) for name in names], dim=1)
-        check_finite(layer, rows[layer])
-    return rows
+class CoherenceSums:
+    """Exact coherence of examples taken as they come, from one process or many.
+
+    ```python
+    sums = CoherenceSums(model, loss)
+    for inputs, targets in loader:
+        sums.add(inputs, targets)
+    sums.merge(CoherenceSums.from_state_dict(state_of_another_process, model, loss))
+    found = sums.finish()
+    ```
+
+    Memory does not depend on the number of examples. Sums are float64, so that merging, and going on from a
+    saved state, differ from one pass by the rounding of float64 alone. The weights must stay as they are.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        *,
+        batch_norm: BatchNorm = "refuse",
+        standard_error: bool = True,
+        parts_per_batch: int = 1,
+    ):
+        """Each batch is dealt to the groups of the standard error in `parts_per_batch` parts, in turn."""
+        _check(model, batch_norm)
+        self._model, self._training = model, batch_norm == "refuse"
+        self._backward = PerExampleBackward(model, loss)
+        self._layers = parameters_by_layer(model)
+        self._layer_of = {name: layer for layer, names in self._layers.items() for name in names}
+        self._groups = GROUPS if standard_error else 1
+        self._parts_per_batch = min(parts_per_batch, self._groups)
+        self._tensors = {name: TensorSums.empty(self._groups) for name in self._layer_of}
+        self._counts = torch.zeros(self._groups, dtype=torch.float64)  # examples in each group
+        self._dealt = 0  # parts so far
+        # What does not add up over tensors, for each layer and, under None, the network: examples whose
+        # gradient is not zero, and sum ||g_i||^4.
+        self._live: dict[str | None, int] = dict.fromkeys([*self._layers, None], 0)
+        self._fourth: dict[str | None, float] = dict.fromkeys([*self._layers, None], 0.0)
+
+    @property
+    def fallbacks(self) -> Mapping[str, str]:
+        """Parameters whose gradients had no fast rule, and the operation that takes them in."""
+        return self._backward.fallbacks
+
+    def add(self, inputs: Tensor, targets: Tensor) -> None:
+        """Add the gradients of a batch, `inputs (b, ...)` and `targets (b, ...)`.
+
+        A gradient that is not finite raises `NotFiniteError`, and spoils the sums.
+        """
+        parts = _parts(len(inputs), self._parts_per_batch)
+        groups = [(self._dealt + number) % self._groups for number in range(len(parts))]
+        norms: dict[str | None, Tensor] = {}
+
+        def take(name: str, factor: Factor) -> None:
+            squares, totals = factor.norms_and_totals(parts)
+            squares = squares.cpu()
+            layer = self._layer_of[name]
+            norms[layer] = norms.get(layer, 0) + squares
+            for part, total, group in zip(parts, totals, groups, strict=True):
+                self._tensors[name].add(total.flatten(), squares[part], group)
+
+        with borrowed(self._model, training=self._training):
+            self._backward(inputs, targets, take)
+        for layer in self._layers:  # the first one is named, and it is the nearest to the cause
+            check_finite(layer, norms[layer])
+        norms[None] = sum(norms.values())
+        for layer, squares in norms.items():
+            self._live[layer] += int(squares.count_nonzero())
+            self._fourth[layer] += float(squares.square().sum())
+        for part, group in zip(parts, groups, strict=True):
+            self._counts[group] += part.stop - part.start
+        self._dealt += len(parts)
+
+    def merge(self, other: Self) -> None:
+        """Add the sums over other examples of the same network and weights, as from another process."""
+        if list(self._tensors) != list(other._tensors) or self._groups != other._groups:
+            raise GradientError(
+                "sums over different networks, or with and without a standard error, cannot be merged."
+            )
+        for name, sums in other._tensors.items():
+            self._tensors[name].merge(sums)
+        for layer in self._live:
+            self._live[layer] += other._live[layer]
+            self._fourth[layer] += other._fourth[layer]
+        self._counts += other._counts
+        self._dealt += other._dealt
+
+    def finish(self) -> Coherence:
+        """The ratios of what was added; more can be added after. Needs one example or more."""
+        if not self._counts.sum():
+            raise GradientError("no example was given: batches is empty.")
+        reduced = {name: sums.reduced() for name, sums in self._tensors.items()}
+        by_layer = {
+            layer: sum_of_reduced([reduced[name] for name in names], self._live[layer], self._fourth[layer])
+            for layer, names in self._layers.items()
+        }
+        whole = sum_of_reduced(list(by_layer.values()), self._live[None], self._fourth[None])
+        squares = float(whole.squares.sum())
+        return Coherence(
+            **whole.statistics(self._counts),
+            layers={layer: self._share(part, squares) for layer, part in by_layer.items()},
+            parameters={name: self._share(part, squares) for name, part in reduced.items()},
+        )
+
+    def _share(self, part: Reduced, squares: float) -> LayerCoherence:
+        return LayerCoherence(
+            **part.statistics(self._counts), share=ratio(float(part.squares.sum()), squares)
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """All sums, as tensors and numbers that `torch.save` keeps and `torch.load(weights_only=True)` reads."""
+        return {
+            "tensors": {name: vars(sums).copy() for name, sums in self._tensors.items()},
+            "counts": self._counts.clone(),
+            "dealt": self._dealt,
+            "live": dict(self._live),
+            "fourth": dict(self._fourth),
+            "parts_per_batch": self._parts_per_batch,
+            "training": self._training,
+        }
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Any], model: nn.Module, loss: Loss) -> Self:
+        """Sums to go on with, or to merge. `model` and `loss` are those of before."""
+        sums = cls(
+            model,
+            loss,
+            batch_norm="refuse" if state["training"] else "eval",
+            standard_error=len(state["counts"]) > 1,
+            parts_per_batch=state["parts_per_batch"],
+        )
+        if list(state["tensors"]) != list(sums._tensors):
+            raise GradientError(
+                "these sums are of another network: its trainable parameters have other names."
+            )
+        sums._tensors = {name: TensorSums(**fields).copy() for name, fields in state["tensors"].items()}
+        sums._counts, sums._dealt = state["counts"].clone(), state["dealt"]
+        sums._live, sums._fourth = dict(state["live"]), dict(state["fourth"])
+        return sums
+
+
+def _check(model: nn.Module, batch_norm: BatchNorm) -> None:
+    if batch_norm not in ("refuse", "eval"):
+        raise GradientError(f"batch_norm should be 'refuse' or 'eval', found {batch_norm!r}.")
+    if batch_norm == "eval":
+        refuse_batch_statistics(model)
+    else:
+        refuse_batch_norm(model)
+        refuse_stochastic(model)
+
+
+def _parts(num_examples: int, number: int) -> list[slice]:
+    """A batch cut into parts of the same size, give or take one example."""
+    edges = [num_examples * part // number for part in range(number + 1)]
+    return [slice(start, stop) for start, stop in zip(edges, edges[1:], strict=False) if stop > start]

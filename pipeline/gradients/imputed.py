@@ -1,32 +1,28 @@
 """Imputed coherence, from the gradients of batches: for networks with batch norm, and cheap for any.
 
-`impute_coherence` walks the batches; the formulas are in imputation.py.
+`impute_coherence` walks the batches, `ImputedSums` takes them as they come; the formulas are in
+imputation.py.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.gradients.checks import (
-    check_batch,
-    check_finite,
-    check_losses,
-    refuse_stochastic,
-    trainable_parameters,
-)
+from pipeline.gradients.batch_gradients import Batches, BatchNorm, BatchStream
 from pipeline.gradients.coherence import ImputedCoherence
 from pipeline.gradients.errors import GradientError
 from pipeline.gradients.imputation import BatchMoments, coherence_from_moments
-from pipeline.gradients.layers import parameters_by_layer
 from pipeline.gradients.per_example import Loss
 from pipeline.gradients.state import borrowed
+from pipeline.gradients.wide import blocks, dot_products, squared_norm
 
-Batches = Iterable[tuple[Tensor, Tensor]]
-MEMORY = 2**30  # bytes of batch gradients that are kept; beyond, the batches are walked a second time
+MEMORY = 2**30  # bytes of batch gradients that are kept
+# The squared norm of a gradient that is computed again: far above the rounding of a GPU's atomic sums, far
+# below what another batch gives.
+SAME = 1e-3
 
 
 def impute_coherence(
@@ -34,27 +30,31 @@ def impute_coherence(
     batches: Batches,
     loss: Loss,
     *,
-    batch_norm: Literal["train", "eval"] = "train",
+    batch_norm: BatchNorm = "train",
+    standard_error: bool = True,
     memory: int = MEMORY,
 ) -> ImputedCoherence:
     """Coherence of the examples in `batches`, from one gradient of the mean loss for each batch.
 
     `batches` gives 4 or more disjoint batches `(inputs (k, ...), targets (k, ...))` of one size k >= 2, on
     the model's device. `loss(output, target)` gives the un-averaged losses, `(k,)`. All trainable parameters
-    count.
+    count. The result is of the network, of each layer and of each parameter tensor.
 
     In training mode batch norm couples the examples of a batch, so the number is an approximation there;
     running statistics are frozen. `batch_norm="eval"` puts the whole model into evaluation mode, another
     function of the weights. The model, its buffers, `.grad` and random generators are left as they were.
 
-    The batch gradients are kept (in the parameters' type, up to `memory` bytes; about three times that of the
-    largest layer for a moment); beyond it they are computed twice, for which `batches` must be a collection
-    or another iterable that starts anew, and give the same batches again.
+    Memory: 8 bytes a parameter. For the standard error the batch gradients are kept as well (in the
+    parameters' type, up to `memory` bytes); beyond it they are computed twice, for which `batches` must be a
+    collection or another iterable that starts anew, and give the same batches again. With
+    `standard_error=False` there is one pass and none is kept; the standard error is then NaN.
 
     Raises `GradientError`: unequal batch sizes, too few batches, dropout above 0 (not in evaluation mode), a
-    loss of another shape, a gradient that is not finite.
+    loss of another shape, a gradient that is not finite, other batches on the second walk.
     """
-    return impute_coherence_over(model, [batches], loss, batch_norm=batch_norm, memory=memory)
+    return impute_coherence_over(
+        model, [batches], loss, batch_norm=batch_norm, standard_error=standard_error, memory=memory
+    )
 
 
 def impute_coherence_over(
@@ -62,7 +62,8 @@ def impute_coherence_over(
     partitions: Iterable[Batches],
     loss: Loss,
     *,
-    batch_norm: Literal["train", "eval"] = "train",
+    batch_norm: BatchNorm = "train",
+    standard_error: bool = True,
     memory: int = MEMORY,
 ) -> ImputedCoherence:
     """`impute_coherence` over several partitions of the same examples into batches of the same size.
@@ -70,15 +71,8 @@ def impute_coherence_over(
     The sums of the partitions are averaged before any ratio is taken. The standard error is the root mean
     square over partitions: it is that of the examples drawn, which another partition of them does not reduce.
     """
-    if batch_norm not in ("train", "eval"):
-        raise GradientError(f"batch_norm should be 'train' or 'eval', found {batch_norm!r}.")
-    training = batch_norm == "train"
-    if training:
-        refuse_stochastic(model)
-    gradients = _BatchGradients(model, loss)
-    with borrowed(model, training=training):
-        moments = [_moments(gradients, batches, memory) for batches in partitions]
-    return coherence_from_moments(moments)
+    options = {"batch_norm": batch_norm, "standard_error": standard_error, "memory": memory}
+    return coherence_from_moments([_TwoWalks(model, loss, **options).walk(batches) for batches in partitions])
 
 
 def impute_at_two_sizes(
@@ -86,7 +80,7 @@ def impute_at_two_sizes(
     batches: Batches,
     loss: Loss,
     *,
-    batch_norm: Literal["train", "eval"] = "train",
+    batch_norm: BatchNorm = "train",
     memory: int = MEMORY,
 ) -> tuple[ImputedCoherence, ImputedCoherence]:
     """A check of the imputation: from batches of k, and from the same merged in pairs to batches of 2k.
@@ -94,115 +88,168 @@ def impute_at_two_sizes(
     Without batch norm in training mode, `alpha_unbiased` of the two agree within their standard errors; what
     is left beyond that is the coupling of examples by batch norm. Needs 8 batches or more, an even number.
     """
-    single = list(batches)
-    if len(single) % 2:
-        raise GradientError(f"{len(single)} batches cannot be merged in pairs: use an even number.")
-    pairs = [
-        (torch.cat([inputs, more_inputs]), torch.cat([targets, more_targets]))
-        for (inputs, targets), (more_inputs, more_targets) in zip(single[::2], single[1::2], strict=True)
-    ]
+    if isinstance(batches, Iterator):
+        batches = list(batches)
     options = {"batch_norm": batch_norm, "memory": memory}
-    return (
-        impute_coherence(model, single, loss, **options),
-        impute_coherence(model, pairs, loss, **options),
-    )
+    single = impute_coherence(model, batches, loss, **options)
+    return single, impute_coherence(model, _Pairs(batches, single.num_batches), loss, **options)
 
 
-class _BatchGradients:
-    """The gradient of the mean loss of a batch, a flat tensor for each layer."""
+class ImputedSums(BatchStream):
+    """Imputed coherence of batches taken as they come, from one process or many.
 
-    def __init__(self, model: nn.Module, loss: Loss):
-        self._model, self._loss = model, loss
-        self.layers = parameters_by_layer(model)
-        named = trainable_parameters(model)
-        self._parameters = [named[name] for names in self.layers.values() for name in names]
-        self.num_bytes = sum(parameter.nbytes for parameter in self._parameters)
+    ```python
+    sums = ImputedSums(model, loss, standard_error=False)
+    for inputs, targets in loader:
+        sums.add(inputs, targets)
+    sums.merge(ImputedSums.from_state_dict(state_of_another_process, model, loss))
+    found = sums.finish()
+    ```
 
-    def of(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """`{layer: (p,)}`; `.grad` of the parameters is not touched."""
-        losses = self._loss(self._model(inputs), targets)
-        check_losses(losses, len(inputs))
-        values = iter(torch.autograd.grad(losses.mean(), self._parameters, materialize_grads=True))
-        flat = {}
-        for layer, names in self.layers.items():
-            flat[layer] = torch.cat([next(values).flatten() for _ in names])
-            check_finite(layer, flat[layer])
-        return flat
+    Without a standard error memory is 8 bytes a parameter, and a few for each batch. With it all batch
+    gradients are kept, since each is multiplied by the sum of all in the end; more than `memory` bytes of
+    them are refused. Merging adds in float64: in which order batches came shows in its rounding alone.
+    """
 
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        *,
+        batch_norm: BatchNorm = "train",
+        standard_error: bool = True,
+        memory: int = MEMORY,
+    ):
+        super().__init__(model, loss, batch_norm=batch_norm)
+        self._standard_error, self._memory = standard_error, memory
+        self._totals: dict[str, Tensor] = {}  # of each parameter: the sum, flat and float64
+        self._squares: list[Tensor] = []  # of each batch: (tensors,)
+        self._kept: list[dict[str, Tensor]] = []  # of each batch: the gradient
 
-def _moments(gradients: _BatchGradients, batches: Batches, memory: int) -> BatchMoments:
-    """Squared norms of the batch gradients and their products with the sum of all."""
-    walk = _Walk(batches)
-    sums = _Sums()
-    kept: list[dict[str, Tensor]] = []
-    for inputs, targets in walk:
-        flat = gradients.of(inputs, targets)
-        sums.add(flat)
-        if (len(kept) + 1) * gradients.num_bytes <= memory and len(kept) == walk.num_batches - 1:
-            kept.append(flat)
-        else:
-            kept.clear()
-    if len(kept) == walk.num_batches:
-        dots = [sums.dots(flat) for flat in kept]
-    else:
-        dots = [sums.dots(gradients.of(inputs, targets)) for inputs, targets in walk.again()]
-    return BatchMoments(
-        tuple(gradients.layers), walk.batch_size, np.stack(sums.squares, axis=1), np.stack(dots, axis=1)
-    )
+    def finish(self) -> ImputedCoherence:
+        """The ratios of what was taken; more can be taken after."""
+        return coherence_from_moments([self._moments(self._products(self._kept))])
 
+    def _fold(self, gradients: dict[str, Tensor], squares: Tensor) -> None:
+        if self._standard_error:
+            self._keep([gradients])
+        for name, gradient in gradients.items():
+            if name not in self._totals:
+                self._totals[name] = torch.zeros_like(gradient, dtype=torch.float64)
+            for start, stop in blocks(gradient):
+                self._totals[name][start:stop] += gradient[start:stop]
+        self._squares.append(squares)
 
-@dataclass
-class _Sums:
-    """The sum of the batch gradients in float64, and the squared norm of each."""
-
-    total: dict[str, Tensor] = field(default_factory=dict)
-    squares: list[np.ndarray] = field(default_factory=list)  # one (layers,) for each batch
-
-    def add(self, flat: Mapping[str, Tensor]) -> None:
-        squares = []
-        for layer, values in flat.items():
-            wide = values.double()
-            squares.append(wide.dot(wide))
-            if layer in self.total:
-                self.total[layer] += wide
+    def _fold_sums(self, other: "ImputedSums") -> None:
+        if self._standard_error != other._standard_error:
+            raise GradientError("sums with and without a standard error cannot be merged.")
+        self._keep(other._kept)
+        for name, total in other._totals.items():
+            if name in self._totals:
+                self._totals[name] += total.to(self._totals[name].device)
             else:
-                self.total[layer] = wide.clone()
-        self.squares.append(torch.stack(squares).cpu().numpy())
+                self._totals[name] = total.clone()
+        self._squares += other._squares
 
-    def dots(self, flat: Mapping[str, Tensor]) -> np.ndarray:
-        """`v_b . sum v`, for each layer."""
-        return torch.stack([v.double().dot(self.total[layer]) for layer, v in flat.items()]).cpu().numpy()
+    def _keep(self, gradients: list[dict[str, Tensor]]) -> None:
+        if not self._fits(len(self._kept) + len(gradients)):
+            raise GradientError(
+                f"the standard error needs the gradients of all batches, and those of {len(self._kept)} take "
+                f"the {self._memory} bytes allowed. Ask for standard_error=False, or give a larger memory."
+            )
+        self._kept += gradients
+
+    def _fits(self, num_gradients: int) -> bool:
+        return num_gradients * sum(value.nbytes for value in self._parameters.values()) <= self._memory
+
+    def _options(self) -> dict[str, Any]:
+        return {"standard_error": self._standard_error, "memory": self._memory}
+
+    def _sums(self) -> dict[str, Any]:
+        return {
+            "totals": {name: total.clone() for name, total in self._totals.items()},
+            "squares": list(self._squares),
+            "gradients": [dict(gradients) for gradients in self._kept],
+        }
+
+    def _load(self, sums: Mapping[str, Any]) -> None:
+        self._totals = {name: self._at_home(name, total).clone() for name, total in sums["totals"].items()}
+        self._squares = list(sums["squares"])
+        self._kept = [
+            {name: self._at_home(name, gradient) for name, gradient in gradients.items()}
+            for gradients in sums["gradients"]
+        ]
+
+    def _products(self, gradients: list[dict[str, Tensor]]) -> list[np.ndarray]:
+        """`v_b . sum v` of each parameter, `(n,)`, for n gradients; empty if there is none."""
+        if not gradients:
+            return []
+        return [
+            dot_products(total, [gradient[name] for gradient in gradients]).cpu().numpy()
+            for name, total in self._totals.items()
+        ]
+
+    def _moments(self, products: list[np.ndarray]) -> BatchMoments:
+        return BatchMoments(
+            layers=self._layers,
+            parameters=tuple(self._parameters),
+            batch_size=self.batch_size,
+            squares=np.stack([square.numpy() for square in self._squares], axis=1)
+            if self._squares
+            else np.zeros((len(self._parameters), 0)),
+            totals=np.array([float(squared_norm(total)) for total in self._totals.values()]),
+            dots=np.stack(products) if products else None,
+        )
 
 
-class _Walk:
-    """One pass over batches that must all have one size."""
+class _TwoWalks(ImputedSums):
+    """Sums over batches that can be walked again, where their gradients exceed the memory allowed."""
 
-    def __init__(self, batches: Batches):
+    def _keep(self, gradients: list[dict[str, Tensor]]) -> None:
+        # All are kept, or none: part of them would not save the second walk.
+        if len(self._kept) == self.num_batches and self._fits(self.num_batches + 1):
+            self._kept += gradients
+        else:
+            self._kept.clear()
+
+    def walk(self, batches: Batches) -> BatchMoments:
+        """The moments of all of `batches`."""
+        self.add_all(batches)
+        if not self._standard_error or len(self._kept) == self.num_batches:
+            return self._moments(self._products(self._kept))
+        again = list(self._products_again(batches))
+        return self._moments([np.concatenate(parts) for parts in zip(*again, strict=True)])
+
+    def _products_again(self, batches: Batches) -> Iterator[list[np.ndarray]]:
+        second = 0
+        with borrowed(self._model, training=self._batch_norm == "train"):
+            for second, (inputs, targets) in enumerate(batches, start=1):
+                gradients, squares = self._gradients(inputs, targets)
+                if second > self.num_batches or not torch.allclose(
+                    squares.sum(), self._squares[second - 1].sum(), rtol=SAME
+                ):
+                    raise self._other_batches("other batches")
+                yield self._products([gradients])
+        if second != self.num_batches:
+            raise self._other_batches(f"{second} in place of {self.num_batches}")
+
+    def _other_batches(self, found: str) -> GradientError:
+        return GradientError(
+            "the batch gradients exceed the memory allowed, and a second walk over the batches gave "
+            f"{found}. Give a list or a loader that starts anew in the same order, a larger memory, or "
+            "standard_error=False."
+        )
+
+
+class _Pairs:
+    """Batches merged in pairs, as they are walked."""
+
+    def __init__(self, batches: Batches, num_batches: int):
+        if num_batches % 2:
+            raise GradientError(f"{num_batches} batches cannot be merged in pairs: use an even number.")
         self._batches = batches
-        self.batch_size = 0
-        self.num_batches = 0
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for inputs, targets in self._batches:
-            check_batch(inputs, targets)
-            self.num_batches += 1
-            self.batch_size = self.batch_size or len(inputs)
-            if len(inputs) != self.batch_size:
-                raise GradientError(
-                    f"imputing needs batches of one size: the first has {self.batch_size} examples, number "
-                    f"{self.num_batches} has {len(inputs)}. Drop the last, incomplete batch."
-                )
-            yield inputs, targets
-
-    def again(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The same batches once more."""
-        second = 0
-        for batch in self._batches:
-            second += 1
-            yield batch
-        if second != self.num_batches:
-            raise GradientError(
-                "the batch gradients exceed the memory allowed, and a second walk over the batches gave "
-                f"{second} in place of {self.num_batches}. Give a list or a loader that starts anew, or a "
-                "larger memory."
-            )
+        walk = iter(self._batches)
+        for (inputs, targets), (more_inputs, more_targets) in zip(walk, walk, strict=True):
+            yield torch.cat([inputs, more_inputs]), torch.cat([targets, more_targets])

@@ -131,7 +131,7 @@ def _measure(task: SeedTask, model: nn.Module, estimator: str, name: str) -> Coh
         if estimator == "exact":
             batches = SplitBatches(split, positions, measure.chunk)
             mode = "eval" if measure.batch_norm == "eval" else "refuse"
-            return measure_coherence(model, batches, loss_of_each, batch_norm=mode, chunk=measure.chunk)
+            return measure_coherence(model, batches, loss_of_each, batch_norm=mode)
         orders = partitions(positions, measure.partitions, measure.batch_size, **_stream(task, name))
         walks = [SplitBatches(split, order, measure.batch_size) for order in orders]
         return impute_coherence_over(model, walks, loss_of_each, batch_norm=measure.batch_norm)

@@ -96,7 +96,7 @@ def test_exact_is_the_loop(make):
     torch.manual_seed(3)
     model = make().double()
     inputs, targets = torch.randn(23, 1, 8, 8, dtype=torch.float64), torch.arange(23) % 10
-    found = measure_coherence(model, [(inputs[:9], targets[:9]), (inputs[9:], targets[9:])], LOSS, chunk=4)
+    found = measure_coherence(model, [(inputs[:9], targets[:9]), (inputs[9:], targets[9:])], LOSS)
     rows = loop(model, inputs, targets)
     # Both are float64; they differ by the order of their sums.
     assert found.m_coherence == pytest.approx(m_coherence(np.hstack(list(rows.values()))), rel=1e-9)

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pipeline.gradients import (
+    Coherence,
+    CoherenceSums,
     GradientError,
     impute_at_two_sizes,
     impute_coherence,
     impute_coherence_over,
     measure_coherence,
 )
-from pipeline.gradients.coherence import CoherenceSums
 
 
 def first_output(output: Tensor, _: Tensor) -> Tensor:
@@ -28,10 +29,9 @@ def linear(width: int) -> nn.Module:
     return nn.Linear(width, 1, bias=False).double()
 
 
-def exact(gradients: Tensor, chunk: int = 100):
-    return measure_coherence(
-        linear(gradients.shape[1]), [(gradients, torch.zeros(len(gradients)))], first_output, chunk=chunk
-    )
+def exact(gradients: Tensor, batch: int = 100):
+    batches = [(rows, torch.zeros(len(rows))) for rows in gradients.split(batch)]
+    return measure_coherence(linear(gradients.shape[1]), batches, first_output)
 
 
 def imputed(gradients: Tensor, k: int):
@@ -114,7 +114,7 @@ def test_coherence_by_hand_scaled_and_permuted(m, p, seed, scale):
     g = gradients.numpy()
     expected = np.square(g.sum(0)).sum() / np.square(g).sum()
     shuffled = gradients[torch.randperm(m, generator=torch.Generator().manual_seed(seed))]
-    for found in (exact(gradients), exact(scale * gradients), exact(shuffled, chunk=7)):
+    for found in (exact(gradients), exact(scale * gradients), exact(shuffled, batch=7)):
         assert found.m_coherence == pytest.approx(expected, rel=1e-9)  # rounding of float64 sums
         assert 0 <= found.m_coherence <= m * (1 + 1e-12)
         assert found.alpha_unbiased == pytest.approx((expected - 1) / (m - 1), rel=1e-9, abs=1e-9)
@@ -122,15 +122,23 @@ def test_coherence_by_hand_scaled_and_permuted(m, p, seed, scale):
         assert found.n_eff == pytest.approx(norms.sum() ** 2 / np.square(norms).sum(), rel=1e-9)
 
 
-def test_the_standard_error_is_that_of_delete_a_group():
+@pytest.mark.parametrize("batch", [100, 25, 5])
+def test_the_standard_error_is_that_of_delete_a_group(batch):
     g = some_gradients(100, 5, 3).numpy()
-    groups = np.arange(100) % 20
     without = []
-    for group in range(20):
-        rest = g[groups != group]
+    for group in range(20):  # five neighbours each, however they came in batches
+        rest = np.delete(g, slice(5 * group, 5 * group + 5), axis=0)
         without.append((np.square(rest.sum(0)).sum() / np.square(rest).sum() - 1) / (len(rest) - 1))
     expected = math.sqrt(19 / 20 * np.square(np.array(without) - np.mean(without)).sum())
-    assert exact(torch.from_numpy(g)).standard_error == pytest.approx(expected, rel=1e-9)
+    assert exact(torch.from_numpy(g), batch).standard_error == pytest.approx(expected, rel=1e-9)
+
+
+def test_no_standard_error_is_kept_unless_asked_for():
+    gradients = some_gradients(60, 5, 3)
+    batches = [(gradients, torch.zeros(60))]
+    without = measure_coherence(linear(5), batches, first_output, standard_error=False)
+    assert math.isnan(without.standard_error)
+    assert without.m_coherence == pytest.approx(exact(gradients).m_coherence, rel=1e-12)
 
 
 def test_the_imputed_standard_error_is_that_of_delete_one_batch():
@@ -167,29 +175,52 @@ def test_both_sizes_of_batches_agree():
         impute_at_two_sizes(linear(6), batches[1:], first_output)
 
 
-@given(st.integers(0, 40), st.integers(1, 40), st.integers(0, 10**6))
-@settings(max_examples=30, deadline=None)
+def sums_of(inputs: Tensor, batch: int = 8) -> CoherenceSums:
+    sums = CoherenceSums(three_layers(), nn.CrossEntropyLoss(reduction="none"))
+    for rows in inputs.split(batch):
+        if len(rows):
+            sums.add(rows, torch.arange(len(rows)) % 3)
+    return sums
+
+
+def assert_same(found: Coherence, wanted: Coherence) -> None:
+    pairs = [(found, wanted), (found.layers["2"], wanted.layers["2"])]
+    pairs.append((found.parameters["4.bias"], wanted.parameters["4.bias"]))
+    for one, other in pairs:
+        # Sums of float64 in another order.
+        assert one.m_coherence == pytest.approx(other.m_coherence, rel=1e-12)
+        assert one.n_eff == pytest.approx(other.n_eff, rel=1e-12)
+        assert (one.n_live, one.num_examples) == (other.n_live, other.num_examples)
+
+
+@given(st.integers(0, 5), st.integers(1, 5), st.integers(0, 10**6))
+@settings(max_examples=20, deadline=None)
 def test_merged_sums_are_the_sums_of_all(first, second, seed):
-    gradients = some_gradients(first + second, 6, seed)
-    whole, one, other = CoherenceSums(), CoherenceSums(), CoherenceSums()
-    whole.add({"a": gradients[:, :2], "b": gradients[:, 2:]})
-    if first:
-        one.add({"a": gradients[:first, :2], "b": gradients[:first, 2:]})
-    other.add({"a": gradients[first:, :2], "b": gradients[first:, 2:]})
-    one.merge(other)
-    merged, expected = one.finish(), whole.finish()
-    for found, wanted in ((merged, expected), (merged.layers["b"], expected.layers["b"])):
-        assert found.m_coherence == pytest.approx(wanted.m_coherence, rel=1e-9)
-        assert (found.n_live, found.num_examples) == (wanted.n_live, wanted.num_examples)
-        assert found.n_eff == pytest.approx(wanted.n_eff, rel=1e-9)
+    inputs = some_gradients(8 * (first + second), 5, seed)
+    merged = sums_of(inputs[: 8 * first])
+    merged.merge(sums_of(inputs[8 * first :]))
+    assert_same(merged.finish(), sums_of(inputs).finish())
+
+
+def test_sums_go_on_from_a_file_as_if_never_stopped(tmp_path):
+    inputs = some_gradients(80, 5, 1)
+    stopped = sums_of(inputs[:40])
+    torch.save(stopped.state_dict(), tmp_path / "sums.pt")
+    stopped.add(inputs[:8], torch.arange(8) % 3)  # what comes later is not in the file
+    state = torch.load(tmp_path / "sums.pt", weights_only=True)
+    resumed = CoherenceSums.from_state_dict(state, three_layers(), nn.CrossEntropyLoss(reduction="none"))
+    for rows in inputs[40:].split(8):
+        resumed.add(rows, torch.arange(8) % 3)
+    assert resumed.finish() == sums_of(inputs).finish()  # bitwise, the standard error too
 
 
 def test_sums_of_two_networks_are_not_merged():
-    one, other = CoherenceSums(), CoherenceSums()
-    one.add({"a": torch.ones(2, 3)})
-    other.add({"b": torch.ones(2, 3)})
+    loss = nn.CrossEntropyLoss(reduction="none")
+    one, other = CoherenceSums(three_layers(), loss), CoherenceSums(nn.Linear(5, 3), loss)
     with pytest.raises(GradientError, match="different networks"):
         one.merge(other)
+    with pytest.raises(GradientError, match="another network"):
+        CoherenceSums.from_state_dict(one.state_dict(), nn.Linear(5, 3), loss)
 
 
 def three_layers() -> nn.Module:

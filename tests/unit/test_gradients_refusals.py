@@ -125,8 +125,6 @@ def test_unknown_modes_are_refused():
         measure_coherence(plain(), batches(), LOSS, batch_norm="train")
     with pytest.raises(GradientError, match="'train' or 'eval', found 'refuse'"):
         impute_coherence(plain(), batches(), LOSS, batch_norm="refuse")
-    with pytest.raises(GradientError, match="chunk should be 1 or more"):
-        measure_coherence(plain(), batches(), LOSS, chunk=0)
 
 
 class FailsLate(nn.Module):

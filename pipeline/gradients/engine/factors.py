@@ -1,0 +1,182 @@
+"""The gradients of one parameter for each example of a batch, kept as factors where that is smaller.
+
+A `Factor` answers for statistics of b gradients of one parameter without, where it can, writing them out. The base class does
+everything from `columns`, written-out gradients of some entries at a time; `Outer` (outer.py) and `Sparse` (sparse.py) know shorter ways.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+CACHED = 2**18  # values of a working block: one that stays in a core's second-level cache
+CANCELLING = 0.9  # share of the mean square that the squared mean may take before squares are centred first
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over the examples of a batch, for each entry of a parameter, in its shape."""
+
+    total: Tensor  # sum g_i
+    squares: Tensor  # sum (g_i - mean)^2, centred
+
+
+class Factor(ABC):
+    """Gradients `(b, *shape)` of one parameter for each of `b` examples."""
+
+    def __init__(self, num_examples: int, shape: torch.Size, like: Tensor):
+        self.num_examples = num_examples
+        self.shape = shape
+        self.dtype, self.device = like.dtype, like.device
+
+    @property
+    def numel(self) -> int:
+        """Entries of the parameter, p."""
+        return math.prod(self.shape)
+
+    @property
+    def row_length(self) -> int:
+        """Entries between two places where `columns` may start."""
+        return 1
+
+    @abstractmethod
+    def columns(self, start: int, stop: int) -> Tensor:
+        """The gradients of entries `start` to `stop` of the flattened parameter, `(b, stop - start)`.
+
+        Both are multiples of `row_length`.
+        """
+
+    def reshaped(self, shape: torch.Size) -> "Factor":
+        """The same gradients of a parameter of another shape with the same entries in the same order."""
+        other = copy(self)
+        other.shape = shape
+        return other
+
+    def blocks(self, size: int = CACHED) -> Iterator[tuple[int, Tensor]]:
+        """All entries, so many at a time that a block has about `size` values: (start, columns)."""
+        rows = max(1, size // (self.num_examples * self.row_length))
+        step = rows * self.row_length
+        for start in range(0, self.numel, step):
+            yield start, self.columns(start, min(start + step, self.numel))
+
+    def written_out(self) -> Tensor:
+        """The gradients themselves, `(b, *shape)`."""
+        return self.columns(0, self.numel).unflatten(1, self.shape or (1,)).reshape(-1, *self.shape)
+
+    def squared_norms(self) -> Tensor:
+        """||g_i||^2, `(b,)`, float64."""
+        return sum(squared_norms(block) for _, block in self.blocks())
+
+    def totals(self, parts: Sequence[slice]) -> list[Tensor]:
+        """The sum of g_i over the examples of each part, in the parameter's shape."""
+        return self.norms_and_totals(parts)[1]
+
+    def norms_and_totals(self, parts: Sequence[slice]) -> tuple[Tensor, list[Tensor]]:
+        """`squared_norms` and `totals`, which share work."""
+        norms = torch.zeros(self.num_examples, dtype=torch.float64, device=self.device)
+        totals = [torch.empty(self.numel, dtype=self.dtype, device=self.device) for _ in parts]
+        for start, block in self.blocks():
+            norms += squared_norms(block)
+            for part, total in zip(parts, totals, strict=True):
+                torch.sum(block[part], dim=0, out=total[start : start + block.shape[1]])
+        return norms, [total.view(self.shape) for total in totals]
+
+    def moments(self) -> Moments:
+        """Sum and centred sum of squares of each entry."""
+        total = torch.empty(self.numel, dtype=self.dtype, device=self.device)
+        squares = torch.empty_like(total)
+        for start, block in self.blocks():
+            here = slice(start, start + block.shape[1])
+            torch.sum(block, dim=0, out=total[here])
+            torch.sum((block - total[here] / self.num_examples).square_(), dim=0, out=squares[here])
+        return Moments(total.view(self.shape), squares.view(self.shape))
+
+    def signs(self) -> tuple[Tensor, Tensor]:
+        """How many examples have a positive, and a negative, value at each entry; int64, in its shape."""
+        positive = torch.empty(self.numel, dtype=torch.int64, device=self.device)
+        negative = torch.empty_like(positive)
+        for start, block in self.blocks():
+            here = slice(start, start + block.shape[1])
+            positive[here], negative[here] = (block > 0).sum(dim=0), (block < 0).sum(dim=0)
+        return positive.view(self.shape), negative.view(self.shape)
+
+    def dots(self, vector: Tensor) -> Tensor:
+        """g_i . vector, `(b,)`, float64; `vector` has the parameter's shape."""
+        flat = vector.reshape(-1).to(self.dtype)
+        products = torch.zeros(self.num_examples, dtype=torch.float64, device=self.device)
+        for start, block in self.blocks():
+            products += (block @ flat[start : start + block.shape[1]]).double()
+        return products
+
+    def gram(self) -> Tensor:
+        """g_i . g_j, `(b, b)`, float64."""
+        products = torch.zeros(self.num_examples, self.num_examples, dtype=torch.float64, device=self.device)
+        for _, block in self.blocks():
+            products += (block @ block.t()).double()
+        return products
+
+
+class Rows(Factor):
+    """Gradients that are written out."""
+
+    def __init__(self, rows: Tensor):
+        """`rows (b, *shape)`."""
+        super().__init__(len(rows), rows.shape[1:], rows)
+        self._rows = rows.reshape(len(rows), -1)
+
+    def columns(self, start: int, stop: int) -> Tensor:
+        return self._rows[:, start:stop]
+
+    def blocks(self, size: int = CACHED) -> Iterator[tuple[int, Tensor]]:
+        # They are in memory already: cutting small ones up saves nothing.
+        return super().blocks(max(size, 2**22))
+
+
+class Sum(Factor):
+    """A parameter that is used several times: its gradient is the sum over its uses."""
+
+    def __init__(self, uses: Sequence[Factor]):
+        first = uses[0]
+        super().__init__(first.num_examples, first.shape, first.columns(0, 0))
+        self._uses = uses
+
+    @cached_property
+    def row_length(self) -> int:
+        return math.lcm(*(use.row_length for use in self._uses))
+
+    def columns(self, start: int, stop: int) -> Tensor:
+        first, *others = (use.columns(start, stop) for use in self._uses)
+        return sum(others, start=first)
+
+
+class Zero(Factor):
+    """A parameter that the loss does not reach."""
+
+    def columns(self, start: int, stop: int) -> Tensor:
+        return torch.zeros(self.num_examples, stop - start, dtype=self.dtype, device=self.device)
+
+
+def centred(total: Tensor, squares: Tensor, num_examples: int) -> Tensor:
+    """Turn sums of squares `(p,)` into centred ones, in place, given the sums `total (p,)`.
+
+    Returns the places where the mean square is mostly the squared mean: the difference has lost digits there,
+    and should be computed from the gradients themselves.
+    """
+    cancelled = []
+    for start in range(0, len(total), CACHED):
+        some, its = total[start : start + CACHED], squares[start : start + CACHED]
+        limit = its * (1 - CANCELLING)
+        its.addcmul_(some, some, value=-1 / num_examples)
+        # Not `<`: where a parameter has no gradient at all, zero is exact.
+        cancelled.append((its < limit).nonzero()[:, 0] + start)
+    return torch.cat(cancelled)
+
+
+def squared_norms(rows: Tensor) -> Tensor:
+    """Squared norms of rows `(b, n)`, float64. One pass, without a copy of the squares."""
+    return torch.linalg.vector_norm(rows, dim=1).double().square()

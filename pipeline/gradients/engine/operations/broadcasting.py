@@ -1,0 +1,60 @@
+"""Parameters that are added, multiplied or repeated over the examples: biases, scales, tokens, position embeddings."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pipeline.gradients.engine.factors import Factor, Rows
+from pipeline.gradients.engine.graph import Meeting
+
+Gradients = Sequence[Tensor | None]
+
+
+def add(meeting: Meeting, gradients: Gradients) -> Factor | None:
+    """self + alpha other."""
+    alpha = meeting.node._saved_alpha if meeting.edge == 1 else 1
+    return summed(gradients[0] if alpha == 1 else gradients[0] * alpha, meeting)
+
+
+def subtract(meeting: Meeting, gradients: Gradients) -> Factor | None:
+    """self - alpha other."""
+    return summed(gradients[0] if meeting.edge == 0 else gradients[0] * -meeting.node._saved_alpha, meeting)
+
+
+def multiply(meeting: Meeting, gradients: Gradients) -> Factor | None:
+    """self * other."""
+    node = meeting.node
+    factor = node._saved_other if meeting.edge == 0 else node._saved_self
+    return None if factor is None else summed(gradients[0] * factor, meeting)
+
+
+def expand(meeting: Meeting, gradients: Gradients) -> Factor | None:
+    """The same value for every example."""
+    return summed(gradients[0], meeting)
+
+
+def repeat(meeting: Meeting, gradients: Gradients) -> Factor | None:
+    """The same value for every example, one copy after the other, as instance norm repeats its scales."""
+    rows = meeting.layout.split(gradients[0]).flatten(1)
+    shape = source_shape(meeting)
+    return Rows(rows.unflatten(1, shape)) if rows.shape[1] == math.prod(shape) else None
+
+
+def summed(gradient: Tensor, meeting: Meeting) -> Factor:
+    """Sum a gradient of the output's shape over all dimensions but the examples along which the source was repeated."""
+    shape = source_shape(meeting)
+    layout = meeting.layout
+    rows = layout.split(gradient)
+    rows = rows.flatten(layout.dim + 1, layout.dim + 2)  # (b, *output's shape for one example)
+    padded = (1,) * (rows.ndim - 1 - len(shape)) + tuple(shape)
+    over = [dim for dim, size in enumerate(padded, start=1) if size == 1 and rows.shape[dim] != 1]
+    if over:
+        rows = rows.sum(dim=over, keepdim=True)
+    return Rows(rows.reshape(len(rows), *shape))
+
+
+def source_shape(meeting: Meeting) -> torch.Size:
+    """Shape of the value that is made from parameters alone."""
+    return torch.Size(meeting.source._input_metadata[meeting.source_output].shape)

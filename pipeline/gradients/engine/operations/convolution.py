@@ -1,0 +1,82 @@
+"""Convolutions in one, two and three dimensions: strided, padded, dilated, grouped, depthwise, transposed."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.gradients.engine.factors import Factor, Rows
+from pipeline.gradients.engine.graph import Meeting
+from pipeline.gradients.engine.outer import Outer
+
+WEIGHT, BIAS = 1, 2  # edges
+
+
+def convolution(meeting: Meeting, gradients: Sequence[Tensor | None]) -> Factor | None:
+    """y = weight * x + bias. Padding by reflection or in a circle is an operation of its own, below this one."""
+    node, layout = meeting.node, meeting.layout
+    if layout.dim != 0 or meeting.edge not in (WEIGHT, BIAS):
+        return None
+    if meeting.edge == BIAS:
+        return Rows(layout.split(gradients[0].flatten(2).sum(dim=2)).flatten(1, 2).sum(dim=1))
+    if layout.outer * layout.inner > 1:
+        return None
+    return ConvolutionWeight(gradients[0], node)
+
+
+class ConvolutionWeight(Outer):
+    """The positions of the outer products are pixels; one side are patches, made when they are needed."""
+
+    def __init__(self, gradient: Tensor, node: torch.autograd.graph.Node):
+        """`gradient (b, o, *pixels)` of the output, and the convolution."""
+        self._gradient, self._inputs, self._weight = gradient, node._saved_input, node._saved_weight
+        self._stride, self._padding, self._dilation = (
+            node._saved_stride,
+            node._saved_padding,
+            node._saved_dilation,
+        )
+        self._transposed, self._output_padding = node._saved_transposed, node._saved_output_padding
+        self._groups = node._saved_groups
+        # A transposed convolution is the gradient of another, in which the two sides change places.
+        lead, self._windowed = (self._inputs, gradient) if self._transposed else (gradient, self._inputs)
+        self._pixels = lead.shape[2:]
+        super().__init__(lead.flatten(2).unflatten(1, (self._groups, -1)), self._windowed, self._weight.shape)
+
+    @property
+    def _kernel(self) -> torch.Size:
+        return self._weight.shape[2:]
+
+    def trail(self, examples: slice) -> Tensor:
+        patches = self._patches(self._windowed[examples])
+        return patches.reshape(len(patches), self._groups, self.row_length, self.positions)
+
+    def _patches(self, images: Tensor) -> Tensor:
+        """A view `(b, channels, *kernel, *pixels)` of the padded images."""
+        padded = functional.pad(images, [side for size in reversed(self._padding) for side in (size, size)])
+        steps = padded.stride()[2:]
+        return padded.as_strided(
+            (*padded.shape[:2], *self._kernel, *self._pixels),
+            (
+                *padded.stride()[:2],
+                *(step * by for step, by in zip(steps, self._dilation, strict=True)),
+                *(step * by for step, by in zip(steps, self._stride, strict=True)),
+            ),
+        )
+
+    def _total(self, part: slice) -> Tensor:
+        # The library's own, which is as fast as it gets.
+        _, total, _ = torch.ops.aten.convolution_backward(
+            self._gradient[part],
+            self._inputs[part],
+            self._weight,
+            [0],
+            self._stride,
+            self._padding,
+            self._dilation,
+            self._transposed,
+            self._output_padding,
+            self._groups,
+            [False, True, False],
+        )
+        return total

@@ -1,0 +1,210 @@
+"""Gradients that are sums of outer products: of dense and convolutional weights.
+
+For a layer that maps x to y at T positions (tokens, pixels), example i's gradient of its weight is
+g_i[o, k] = sum_t d_i[o, t] x_i[k, t] with d = dL/dy. `Outer` keeps d and x, and answers
+
+- squared norms by sum_tt' (x_t . x_t') (d_t . d_t'), Gram matrices of the positions, where T is small; T = 1 is the
+  ||x||^2 ||d||^2 of Goodfellow 2015 (arXiv 1510.01799). Else gradients are written out for some examples at a time,
+  reduced and overwritten;
+- sums of squares by (d^2)^T (x^2) for T = 1, by the same over pairs of positions where these are few, else written out.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from pipeline.gradients.engine.factors import CACHED, Factor, Moments, centred, squared_norms
+
+PAIRED = 4  # positions up to which sums over pairs of them are cheaper than gradients written out
+WRITTEN = 2**22  # values of gradients, and of their inputs, that are written out at a time
+TILE = (64, 1024)  # rows and columns of a written-out gradient that stay in a core's second-level cache
+
+
+class Outer(Factor):
+    """g_i[h, o, k] = sum_t lead_i[h, o, t] trail_i[h, k, t], for groups h; `shape` flattens to (h, o, k)."""
+
+    def __init__(self, lead: Tensor, trail: Tensor, shape: torch.Size):
+        """`lead (b, h, o, t)`, of the parameter's first dimension; `trail (b, h, k, t)`."""
+        super().__init__(len(lead), shape, lead)
+        self.lead = lead
+        self._trail = trail
+        self.groups, self.rows, self.positions = lead.shape[1:]
+
+    @property
+    def row_length(self) -> int:
+        return self.numel // (self.groups * self.rows)
+
+    def trail(self, examples: slice) -> Tensor:
+        """The other side for some examples, `(b, h, k, t)`."""
+        return self._trail[examples]
+
+    def columns(self, start: int, stop: int) -> Tensor:
+        first, last = start // self.row_length, stop // self.row_length
+        trail = self.trail(slice(None))
+        pieces = [self.lead.new_empty(self.num_examples, 0)]
+        while first < last:  # one group after the other
+            group, offset = divmod(first, self.rows)
+            end = min(self.rows, offset + last - first)
+            written = self.lead[:, group, offset:end] @ trail[:, group].transpose(1, 2)
+            pieces.append(written.flatten(1))
+            first += end - offset
+        return pieces[1] if len(pieces) == 2 else torch.cat(pieces, dim=1)
+
+    def transposed(self) -> "Outer":
+        """The gradients of the transposed parameter, of one group."""
+        return Outer(self.trail(slice(None)), self.lead, torch.Size((self.row_length, self.rows)))
+
+    # Norms and totals
+
+    def squared_norms(self) -> Tensor:
+        if self._gram_is_cheaper():
+            return self._norms_by_gram()
+        return torch.cat([squared_norms(written.flatten(1)) for _, written in self._by_examples()])
+
+    def totals(self, parts: Sequence[slice]) -> list[Tensor]:
+        return [self._total(part) for part in parts]
+
+    def norms_and_totals(self, parts: Sequence[slice]) -> tuple[Tensor, list[Tensor]]:
+        if self._gram_is_cheaper():
+            return self._norms_by_gram(), self.totals(parts)
+        norms, totals = [], []
+        for part in parts:
+            total = self.lead.new_zeros(self.numel)
+            for _, written in self._by_examples(part):
+                norms.append(squared_norms(written.flatten(1)))
+                total += written.flatten(1).sum(dim=0)
+            totals.append(total.view(self.shape))
+        return torch.cat(norms), totals
+
+    def _total(self, part: slice) -> Tensor:
+        """One product of matrices for each group: the positions of all examples make one long sum."""
+        lead, trail = self.lead[part], self.trail(part)
+        if self.groups == 1 and self.positions == 1:
+            return torch.mm(lead[:, 0, :, 0].t(), trail[:, 0, :, 0]).view(self.shape)
+        return torch.einsum("bhot,bhkt->hok", lead, trail).reshape(self.shape)
+
+    def _gram_is_cheaper(self) -> bool:
+        """By what both need beyond the ordinary gradient, in multiplications; a value moved counts for 16."""
+        gram = self.positions**2 * (self.rows + self.row_length + 16)
+        return self.positions == 1 or gram < 32 * self.rows * self.row_length
+
+    def _norms_by_gram(self) -> Tensor:
+        lead, trail = self.lead, self.trail(slice(None))
+        if self.positions == 1:
+            norms = torch.linalg.vector_norm(lead, dim=2) * torch.linalg.vector_norm(trail, dim=2)
+            return norms.double().square().sum(dim=(1, 2))
+        products = (lead.transpose(2, 3) @ lead) * self._trail_gram()
+        return products.sum(dim=(1, 2, 3), dtype=torch.float64)
+
+    def _trail_gram(self) -> Tensor:
+        """x_t . x_t', `(b, h, t, t)`."""
+        trail = self.trail(slice(None))
+        return trail.transpose(2, 3) @ trail
+
+    def _by_examples(self, part: slice = slice(None)) -> Iterator[tuple[slice, Tensor]]:
+        """The gradients written out, some examples at a time: `(b, h, o, k)`, overwritten by the next."""
+        first, last, _ = part.indices(self.num_examples)
+        largest = max(self.numel, self.groups * self.row_length * self.positions)
+        step = max(1, WRITTEN // largest)
+        buffer = self.lead.new_empty(step, self.groups, self.rows, self.row_length)
+        for start in range(first, last, step):
+            some = slice(start, min(start + step, last))
+            out = buffer[: some.stop - some.start]
+            torch.matmul(self.lead[some], self.trail(some).transpose(2, 3), out=out)
+            yield some, out
+
+    # Sums of squares
+
+    def moments(self) -> Moments:
+        if self.positions <= PAIRED:
+            total, squares = self._total(slice(None)).flatten(), self._squares_by_pairs()
+        elif self.numel <= CACHED // 4:
+            total, squares = self._sums_by_examples()
+        else:
+            total, squares = self._sums_by_tiles()
+        cancelled = centred(total, squares, self.num_examples)
+        if len(cancelled) > self.numel // 16:
+            return super().moments()
+        if len(cancelled):
+            entries = self._entries(cancelled)
+            squares[cancelled] = (entries - entries.mean(dim=0)).square().sum(dim=0)
+        return Moments(total.view(self.shape), squares.view(self.shape))
+
+    def _squares_by_pairs(self) -> Tensor:
+        """sum_i g_i^2 = sum_i sum_tt' d_t d_t' x_t x_t', pairs t < t' counted twice; `(p,)`."""
+        lead, trail = self.lead, self.trail(slice(None))
+        t, u = torch.triu_indices(self.positions, self.positions, device=self.device)
+        lead = lead[..., t] * lead[..., u] * torch.where(t == u, 1.0, 2.0).to(lead)
+        trail = trail[..., t] * trail[..., u]
+        return torch.einsum("bhot,bhkt->hok", lead, trail).flatten()
+
+    def _sums_by_examples(self) -> tuple[Tensor, Tensor]:
+        """sum g_i and sum g_i^2, `(p,)`, from gradients of several examples at once."""
+        total, squares = self.lead.new_zeros(2, self.numel)
+        for _, written in self._by_examples():
+            flat = written.flatten(1)
+            total += flat.sum(dim=0)
+            squares += flat.square_().sum(dim=0)
+        return total, squares
+
+    def _sums_by_tiles(self) -> tuple[Tensor, Tensor]:
+        """The same from one tile of one example's gradient after the other: each is written to the cache only."""
+        total, squares = self.lead.new_zeros(2, self.groups, self.rows, self.row_length)
+        tile_rows, tile_columns = TILE
+        buffer = self.lead.new_empty(tile_rows * tile_columns)
+        step = max(1, WRITTEN // (self.groups * self.row_length * self.positions))
+        for start in range(0, self.num_examples, step):
+            some = slice(start, min(start + step, self.num_examples))
+            lead, trail = self.lead[some], self.trail(some)
+            for h in range(self.groups):
+                for o in range(0, self.rows, tile_rows):
+                    for k in range(0, self.row_length, tile_columns):
+                        _add_tile(
+                            lead[:, h, o : o + tile_rows],
+                            trail[:, h, k : k + tile_columns],
+                            total[h, o : o + tile_rows, k : k + tile_columns],
+                            squares[h, o : o + tile_rows, k : k + tile_columns],
+                            buffer,
+                        )
+        return total.flatten(), squares.flatten()
+
+    def _entries(self, places: Tensor) -> Tensor:
+        """The gradients of some entries `(n,)` of the flattened parameter, `(b, n)`."""
+        trail = self.trail(slice(None))
+        row = places // self.row_length
+        group, o, k = row // self.rows, row % self.rows, places % self.row_length
+        pieces = []
+        for some in torch.arange(len(places), device=self.device).split(
+            max(1, WRITTEN // (self.num_examples * self.positions))
+        ):
+            pieces.append((self.lead[:, group[some], o[some]] * trail[:, group[some], k[some]]).sum(dim=2))
+        return torch.cat(pieces, dim=1)
+
+    # Products with a vector, and with each other
+
+    def dots(self, vector: Tensor) -> Tensor:
+        matrix = vector.reshape(self.groups, self.rows, self.row_length).to(self.dtype)
+        trail = self.trail(slice(None))
+        if self.rows <= self.row_length:
+            products = (matrix @ trail) * self.lead
+        else:
+            products = (matrix.transpose(1, 2) @ self.lead) * trail
+        return products.sum(dim=(1, 2, 3), dtype=torch.float64)
+
+    def gram(self) -> Tensor:
+        if self.positions > 1:
+            return super().gram()
+        lead, trail = (side[..., 0].transpose(0, 1) for side in (self.lead, self.trail(slice(None))))
+        return ((lead @ lead.transpose(1, 2)) * (trail @ trail.transpose(1, 2))).sum(
+            dim=0, dtype=torch.float64
+        )
+
+
+def _add_tile(lead: Tensor, trail: Tensor, total: Tensor, squares: Tensor, buffer: Tensor) -> None:
+    """Add sum_i g_i and sum_i g_i^2 of one tile `(o, k)`, from `lead (b, o, t)` and `trail (b, k, t)`."""
+    written = buffer[: total.numel()].view(total.shape)
+    for one_lead, one_trail in zip(lead, trail.transpose(1, 2), strict=True):
+        torch.mm(one_lead, one_trail, out=written)
+        total.add_(written)
+        squares.addcmul_(written, written)
