@@ -1,23 +1,36 @@
 """What every measurement asks of a network, a loss and a batch before it believes them."""
 
+from collections.abc import Iterable, Mapping
+
+import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from pipeline.gradients.errors import GradientError, NotFiniteError
 from pipeline.gradients.layers import batch_norm_layers, stochastic_layers
 
+WRAPPERS = (DataParallel, DistributedDataParallel)
+HALF = (torch.float16, torch.bfloat16)
+HIDING = {
+    "CheckpointFunctionBackward": "activation checkpointing with use_reentrant=True. Set it to False, or turn "
+    "checkpointing off.",
+    "CompiledFunctionBackward": "a part compiled by torch.compile. Measure under "
+    "torch.compiler.set_stance('force_eager').",
+}
 
-def refuse_batch_norm(model: nn.Module) -> None:
-    """Raise if layers of `model` couple the examples of a batch."""
+
+def refuse_batch_norm(model: nn.Module, instead: str = "impute_coherence(...)") -> None:
+    """Raise if layers of `model` couple the examples of a batch, and say what to use instead."""
     names = batch_norm_layers(model)
     if names:
         raise GradientError(
             f"layers {', '.join(names)} are batch norm: in training mode the loss of one example depends on "
-            "the others of its batch, so there are no per-example gradients. Use impute_coherence(...), or "
-            "measure_coherence(..., batch_norm='eval') for the network as it is in evaluation mode."
+            f"the others of its batch, so there are no per-example gradients. Use {instead}, or "
+            "batch_norm='eval' for the network as it is in evaluation mode."
         )
 
 
-def refuse_batch_statistics(model: nn.Module) -> None:
+def refuse_batch_statistics(model: nn.Module, instead: str = "impute_coherence(...)") -> None:
     """Raise if batch norm of `model` has no running statistics: it always uses those of the batch."""
     names = [
         name
@@ -27,7 +40,7 @@ def refuse_batch_statistics(model: nn.Module) -> None:
     if names:
         raise GradientError(
             f"layers {', '.join(names)} are batch norm without running statistics, which normalises by the "
-            "batch in evaluation mode as well: there are no per-example gradients. Use impute_coherence(...)."
+            f"batch in evaluation mode as well: there are no per-example gradients. Use {instead}."
         )
 
 
@@ -38,6 +51,47 @@ def refuse_stochastic(model: nn.Module) -> None:
         raise GradientError(
             f"layers {', '.join(names)} drop units at random, so that the gradient of an example is not one "
             "vector. Set their rates to 0, or measure in evaluation mode with batch_norm='eval'."
+        )
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network inside torch.compile, DataParallel and DistributedDataParallel."""
+    while True:
+        model = eager(model)
+        if not isinstance(model, WRAPPERS):
+            return model
+        model = model.module
+
+
+def eager(model: nn.Module) -> nn.Module:
+    """The network that torch.compile(model) wraps, or the model itself."""
+    return getattr(model, "_orig_mod", model)
+
+
+def refuse_operations(names: Iterable[str]) -> None:
+    """Raise if autograd's graph, given by the names of its nodes, hides parameters from the reader."""
+    for name in names:
+        if name in HIDING:
+            raise GradientError(f"operation {name} hides parameters from autograd's graph: {HIDING[name]}")
+
+
+def refuse_half(dtypes: Mapping[str, torch.dtype]) -> None:
+    """Raise if one of these, by name, has fewer digits than float32."""
+    half = {where: dtype for where, dtype in dtypes.items() if dtype in HALF}
+    if half:
+        where, dtype = next(iter(half.items()))
+        raise GradientError(
+            f"{where} is {dtype}: two or three digits are too few for statistics of small differences. Measure a "
+            "copy in float32, copy.deepcopy(model).float(), outside torch.autocast."
+        )
+
+
+def refuse_autocast(device: torch.device) -> None:
+    """Raise inside torch.autocast."""
+    if torch.is_autocast_enabled(device.type):
+        raise GradientError(
+            f"torch.autocast is on for {device.type}: its two or three digits are too few for statistics of small "
+            f"differences. Measure outside it, or under torch.autocast('{device.type}', enabled=False)."
         )
 
 

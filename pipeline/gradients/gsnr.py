@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pipeline.gradients.errors import GradientError
+from pipeline.gradients.signs import SignAgreement, SignCounts
 from pipeline.gradients.wide import blocks, float64_home
 
 DDOF = 1
@@ -102,9 +103,26 @@ class GsnrStatistics:
 
 @dataclass(frozen=True, eq=False)
 class Gsnr(GsnrStatistics):
-    """GSNR from the gradient of every example."""
+    """GSNR from the gradient of every example. From a single batch the tensors are of the gradients' own type."""
 
     estimator: ClassVar[str] = "exact"
+
+    sign_counts: SignCounts | None = None  # where measure_gsnr was asked for them
+
+    @cached_property
+    def sign_agreement(self) -> SignAgreement:
+        """Over all parameters of the network. Raises `GradientError` if signs were not counted."""
+        return self._agreement(list(self.mean))
+
+    @cached_property
+    def layer_sign_agreement(self) -> dict[str, SignAgreement]:
+        """Over the parameters of each layer, by module name."""
+        return {layer: self._agreement(names) for layer, names in self.layer_parameters.items()}
+
+    def _agreement(self, names: Sequence[str]) -> SignAgreement:
+        if self.sign_counts is None:
+            raise GradientError("signs were not counted: ask for them by measure_gsnr(..., signs=True).")
+        return self.sign_counts.agreement(names, self.mean, self.num_examples)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,10 +1,12 @@
 """Leaving a network as it was found."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @contextmanager
@@ -17,9 +19,8 @@ def borrowed(model: nn.Module, *, training: bool) -> Iterator[None]:
     """
     modes = {module: module.training for module in model.modules()}
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    devices = sorted({parameter.device.index for parameter in model.parameters() if parameter.is_cuda})
     try:
-        with torch.random.fork_rng(devices=devices), torch.enable_grad():
+        with _random_numbers_given_back(model), torch.enable_grad():
             model.train(training)
             yield
     finally:
@@ -28,3 +29,19 @@ def borrowed(model: nn.Module, *, training: bool) -> Iterator[None]:
         with torch.no_grad():
             for buffer, saved in buffers:
                 buffer.copy_(saved)
+
+
+@contextmanager
+def without_trace(model: nn.Module) -> Iterator[Callable[[Tensor], Any]]:
+    """The model in its present mode, to be run on copies of its buffers; random generators are given back.
+
+    For a run beside another whose graph is still needed: to restore its buffers would spoil that.
+    """
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    with _random_numbers_given_back(model):
+        yield partial(torch.func.functional_call, model, buffers) if buffers else model
+
+
+def _random_numbers_given_back(model: nn.Module) -> AbstractContextManager:
+    devices = sorted({parameter.device.index for parameter in model.parameters() if parameter.is_cuda})
+    return torch.random.fork_rng(devices=devices)

@@ -6,9 +6,11 @@ from math import floor
 import torch
 from torch import Tensor
 
+from pipeline.gradients.aggregation.order_statistics import compiled_means
 from pipeline.gradients.errors import GradientError
 
 BLOCK = 2**22  # values sorted at once: bounds the memory, not the result
+FEW = 11  # extremes up to which the compiled pass over the rows beats a sort
 
 
 def winsorized_mean(gradients: Sequence[Tensor], percent: float) -> list[Tensor]:
@@ -16,11 +18,12 @@ def winsorized_mean(gradients: Sequence[Tensor], percent: float) -> list[Tensor]
 
     Chatterjee & Zielinski 2022 (arXiv 2203.10036), section 5. With j = `winsorized_per_side(m, percent)`, the
     values of a coordinate are clipped to its j-th smallest and j-th largest (from 0). 0 per cent is the mean
-    and 50 per cent the median. NaN in, NaN out.
+    and 50 per cent the median. NaN in, NaN out. `winsorized_gradient` does without the `(m, *p)`.
     """
-    if not 0 <= percent <= 50:
-        raise GradientError(f"winsorized_mean: percent should lie in [0, 50], found {percent}.")
-    return [_winsorize(gradient, percent) for gradient in gradients]
+    check_percent(percent)
+    return [
+        winsorized_columns(rows.reshape(len(rows), -1), percent).view(rows.shape[1:]) for rows in gradients
+    ]
 
 
 def winsorized_per_side(num_examples: int, percent: float) -> int:
@@ -28,23 +31,42 @@ def winsorized_per_side(num_examples: int, percent: float) -> int:
     return min(floor(percent * (num_examples - 1) / 100 + 0.5), (num_examples - 1) // 2)
 
 
-def _winsorize(gradient: Tensor, percent: float) -> Tensor:
-    num_examples = len(gradient)
+def check_percent(percent: float) -> None:
+    """Refuse what is no percentage of one side."""
+    if not 0 <= percent <= 50:
+        raise GradientError(f"winsorizing: percent should lie in [0, 50], found {percent}.")
+
+
+def winsorized_columns(rows: Tensor, percent: float) -> Tensor:
+    """The winsorised mean of each column, `(m, n) -> (n,)`."""
+    num_examples = len(rows)
     if num_examples == 0:
-        raise GradientError("winsorized_mean: needs the gradient of 1 example or more, found none.")
+        raise GradientError("winsorizing: needs the gradient of 1 example or more, found none.")
     extremes = winsorized_per_side(num_examples, percent)
     if extremes == 0:
-        return gradient.mean(dim=0)
-    columns = gradient.reshape(num_examples, -1)
-    blocks = columns.split(max(1, BLOCK // num_examples), dim=1)
-    return torch.cat([_winsorize_block(block, extremes) for block in blocks]).view(gradient.shape[1:])
+        return rows.mean(dim=0)
+    means = compiled_means(rows, extremes) if extremes <= FEW else None
+    if means is not None:
+        return means
+    blocks = rows.split(max(1, BLOCK // num_examples), dim=1)
+    return torch.cat([_by_sort(block, extremes) for block in blocks])
 
 
-def _winsorize_block(block: Tensor, extremes: int) -> Tensor:
-    """`(m, p) -> (p,)`."""
+def _by_sort(rows: Tensor, extremes: int) -> Tensor:
+    """`(m, n) -> (n,)`."""
     # Examples last, as the sort wants them. NaN is sorted last, stays NaN when clipped, and so reaches the
     # mean.
-    values = block.t().contiguous()
-    ordered = values.sort(dim=1).values
+    values = rows.t().contiguous()
+    ordered = _sorted(values)
     low, high = ordered[:, extremes, None], ordered[:, -1 - extremes, None]
     return values.clamp(low, high).mean(dim=1)
+
+
+def _sorted(values: Tensor) -> Tensor:
+    """Each row in rising order, NaN last."""
+    if values.device.type != "cpu" or values.dtype not in (torch.float32, torch.float64):
+        return values.sort(dim=1).values
+    # torch's sort carries indices along and takes 30 times as long here.
+    ordered = values.detach().clone()
+    ordered.numpy().sort(axis=1)
+    return ordered

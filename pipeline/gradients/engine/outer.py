@@ -17,8 +17,9 @@ from torch import Tensor
 from pipeline.gradients.engine.factors import CACHED, Factor, Moments, centred, squared_norms
 
 PAIRED = 4  # positions up to which sums over pairs of them are cheaper than gradients written out
-WRITTEN = 2**22  # values of gradients, and of their inputs, that are written out at a time
-TILE = (64, 1024)  # rows and columns of a written-out gradient that stay in a core's second-level cache
+WRITTEN = 2**20  # values of gradients, and of their inputs, that are written out at a time
+MOVE = 60  # multiplications in the time of one value read and written
+TILE = (128, 512)  # rows and columns of a written-out gradient that stay in a core's second-level cache
 
 
 class Outer(Factor):
@@ -85,21 +86,32 @@ class Outer(Factor):
         return torch.einsum("bhot,bhkt->hok", lead, trail).reshape(self.shape)
 
     def _gram_is_cheaper(self) -> bool:
-        """By what both need beyond the ordinary gradient, in multiplications; a value moved counts for 16."""
-        gram = self.positions**2 * (self.rows + self.row_length + 16)
-        return self.positions == 1 or gram < 32 * self.rows * self.row_length
+        """By what each needs beyond the ordinary gradient, in multiplications for one example."""
+        written = self.rows * self.row_length
+        gram = self.positions**2 * (self.rows + self.row_length + MOVE)
+        return gram < self._trail_cost() + written * (self.positions / 5 + MOVE / 2)
+
+    def _trail_cost(self) -> float:
+        """What making the other side for one example costs, in multiplications."""
+        return 0
 
     def _norms_by_gram(self) -> Tensor:
-        lead, trail = self.lead, self.trail(slice(None))
         if self.positions == 1:
-            norms = torch.linalg.vector_norm(lead, dim=2) * torch.linalg.vector_norm(trail, dim=2)
-            return norms.double().square().sum(dim=(1, 2))
-        products = (lead.transpose(2, 3) @ lead) * self._trail_gram()
-        return products.sum(dim=(1, 2, 3), dtype=torch.float64)
+            lead = torch.linalg.vector_norm(self.lead, dim=2)
+            trail = torch.linalg.vector_norm(self.trail(slice(None)), dim=2)
+            return (lead * trail).double().square().sum(dim=(1, 2))
+        norms = []
+        step = max(1, WRITTEN // (self.groups * self.positions**2))
+        for start in range(0, self.num_examples, step):
+            some = slice(start, start + step)
+            lead = self.lead[some]
+            products = (lead.transpose(2, 3) @ lead).mul_(self._trail_gram(some))
+            norms.append(products.sum(dim=(1, 2, 3), dtype=torch.float64))
+        return torch.cat(norms)
 
-    def _trail_gram(self) -> Tensor:
-        """x_t . x_t', `(b, h, t, t)`."""
-        trail = self.trail(slice(None))
+    def _trail_gram(self, examples: slice) -> Tensor:
+        """x_t . x_t' of some examples, `(b, h, t, t)`."""
+        trail = self.trail(examples)
         return trail.transpose(2, 3) @ trail
 
     def _by_examples(self, part: slice = slice(None)) -> Iterator[tuple[slice, Tensor]]:
@@ -133,11 +145,9 @@ class Outer(Factor):
 
     def _squares_by_pairs(self) -> Tensor:
         """sum_i g_i^2 = sum_i sum_tt' d_t d_t' x_t x_t', pairs t < t' counted twice; `(p,)`."""
-        lead, trail = self.lead, self.trail(slice(None))
-        t, u = torch.triu_indices(self.positions, self.positions, device=self.device)
-        lead = lead[..., t] * lead[..., u] * torch.where(t == u, 1.0, 2.0).to(lead)
-        trail = trail[..., t] * trail[..., u]
-        return torch.einsum("bhot,bhkt->hok", lead, trail).flatten()
+        lead = _pairs(self.lead, twice=True)
+        trail = _pairs(self.trail(slice(None)), twice=False)
+        return (lead.transpose(1, 2) @ trail).flatten()
 
     def _sums_by_examples(self) -> tuple[Tensor, Tensor]:
         """sum g_i and sum g_i^2, `(p,)`, from gradients of several examples at once."""
@@ -199,6 +209,17 @@ class Outer(Factor):
         return ((lead @ lead.transpose(1, 2)) * (trail @ trail.transpose(1, 2))).sum(
             dim=0, dtype=torch.float64
         )
+
+
+def _pairs(side: Tensor, *, twice: bool) -> Tensor:
+    """Products of two positions, t <= t', from `(b, h, f, t)` to `(h, pairs b, f)`; doubled for t < t' if `twice`."""
+    positions = side.permute(3, 1, 0, 2)  # (t, h, b, f)
+    products = []
+    for t, first in enumerate(positions):
+        products.append(first.square())
+        others = positions[t + 1 :] * first
+        products += (others * 2 if twice else others).unbind()
+    return products[0] if len(products) == 1 else torch.cat(products, dim=1)
 
 
 def _add_tile(lead: Tensor, trail: Tensor, total: Tensor, squares: Tensor, buffer: Tensor) -> None:

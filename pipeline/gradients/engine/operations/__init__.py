@@ -34,4 +34,16 @@ RULES: dict[str, Rule] = {
     "MulBackward0": broadcasting.multiply,
     "ExpandBackward0": broadcasting.expand,
     "RepeatBackward0": broadcasting.repeat,
-}
+} | dict.fromkeys(
+    (
+        "AddcmulBackward0",
+        "DivBackward0",
+        "LerpBackward1",
+        "MaximumBackward0",
+        "MinimumBackward0",
+        "PowBackward1",
+        "PreluKernelBackward0",
+        "WhereBackward0",
+    ),
+    broadcasting.elementwise,
+)

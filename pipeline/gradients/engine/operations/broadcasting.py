@@ -3,11 +3,11 @@
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from pipeline.gradients.engine.factors import Factor, Rows
 from pipeline.gradients.engine.graph import Meeting
+from pipeline.gradients.engine.operations.running import gradients_of_inputs, outside_the_pass
 
 Gradients = Sequence[Tensor | None]
 
@@ -30,6 +30,12 @@ def multiply(meeting: Meeting, gradients: Gradients) -> Factor | None:
     return None if factor is None else summed(gradients[0] * factor, meeting)
 
 
+def elementwise(meeting: Meeting, gradients: Gradients) -> Factor:
+    """Any function of entries that stand at the same place: its gradient has its output's shape until it is summed."""
+    found = outside_the_pass(lambda: gradients_of_inputs(meeting.node, gradients))
+    return summed(found[meeting.edge].expand_as(gradients[0]), meeting)
+
+
 def expand(meeting: Meeting, gradients: Gradients) -> Factor | None:
     """The same value for every example."""
     return summed(gradients[0], meeting)
@@ -38,13 +44,13 @@ def expand(meeting: Meeting, gradients: Gradients) -> Factor | None:
 def repeat(meeting: Meeting, gradients: Gradients) -> Factor | None:
     """The same value for every example, one copy after the other, as instance norm repeats its scales."""
     rows = meeting.layout.split(gradients[0]).flatten(1)
-    shape = source_shape(meeting)
+    shape = meeting.source_shape
     return Rows(rows.unflatten(1, shape)) if rows.shape[1] == math.prod(shape) else None
 
 
 def summed(gradient: Tensor, meeting: Meeting) -> Factor:
     """Sum a gradient of the output's shape over all dimensions but the examples along which the source was repeated."""
-    shape = source_shape(meeting)
+    shape = meeting.source_shape
     layout = meeting.layout
     rows = layout.split(gradient)
     rows = rows.flatten(layout.dim + 1, layout.dim + 2)  # (b, *output's shape for one example)
@@ -53,8 +59,3 @@ def summed(gradient: Tensor, meeting: Meeting) -> Factor:
     if over:
         rows = rows.sum(dim=over, keepdim=True)
     return Rows(rows.reshape(len(rows), *shape))
-
-
-def source_shape(meeting: Meeting) -> torch.Size:
-    """Shape of the value that is made from parameters alone."""
-    return torch.Size(meeting.source._input_metadata[meeting.source_output].shape)

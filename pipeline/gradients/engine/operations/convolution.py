@@ -1,5 +1,6 @@
 """Convolutions in one, two and three dimensions: strided, padded, dilated, grouped, depthwise, transposed."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -7,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.gradients.engine.factors import Factor, Rows
-from pipeline.gradients.engine.graph import Meeting
-from pipeline.gradients.engine.outer import Outer
+from pipeline.gradients.engine.graph import Layout, Meeting
+from pipeline.gradients.engine.outer import MOVE, Outer
 
 WEIGHT, BIAS = 1, 2  # edges
 
@@ -20,9 +21,17 @@ def convolution(meeting: Meeting, gradients: Sequence[Tensor | None]) -> Factor 
         return None
     if meeting.edge == BIAS:
         return Rows(layout.split(gradients[0].flatten(2).sum(dim=2)).flatten(1, 2).sum(dim=1))
-    if layout.outer * layout.inner > 1:
-        return None
-    return ConvolutionWeight(gradients[0], node)
+    weight = ConvolutionWeight(gradients[0], node)
+    return weight if layout.outer * layout.inner == 1 else _over_frames(weight, layout)
+
+
+def _over_frames(weight: "ConvolutionWeight", layout: Layout) -> Outer:
+    """Several images for each example: their pixels are positions alike."""
+    lead, trail = (
+        layout.split(side).flatten(1, 2).permute(0, 2, 3, 1, 4).flatten(3)
+        for side in (weight.lead, weight.trail(slice(None)))
+    )
+    return Outer(lead, trail, weight.shape)
 
 
 class ConvolutionWeight(Outer):
@@ -64,6 +73,36 @@ class ConvolutionWeight(Outer):
             ),
         )
 
+    def _gram_is_cheaper(self) -> bool:
+        images = math.prod(self._windowed.shape[2:])
+        moves = max(images, self.positions) ** 2 * sum(self._kernel) * MOVE
+        channels = self.row_length // math.prod(self._kernel)
+        gram = images**2 * channels + self.positions**2 * self.rows + moves
+        return gram < self.row_length * (self.positions * MOVE + self.rows * (self.positions / 5 + MOVE / 2))
+
+    def _trail_gram(self, examples: slice) -> Tensor:
+        """Products of patches are sums of products of pixels, one for each place in the kernel.
+
+        So the patches are not made: the Gram matrix of the pixels is summed along its diagonals, one dimension
+        of the image after the other. Zero padding pads it with zeros.
+        """
+        images = self._windowed[examples]
+        size, dims = images.shape[2:], range(images.ndim - 2)
+        pixels = images.flatten(2).unflatten(1, (self._groups, -1))
+        gram = (pixels.transpose(2, 3) @ pixels).view(len(images), self._groups, *size, *size)
+        gram = functional.pad(gram, [side for pad in reversed(self._padding) for side in (pad, pad)] * 2)
+        for dim in dims:
+            first, second = 2 + dim, 2 + len(dims) + dim
+            span = (self._pixels[dim] - 1) * self._stride[dim] + 1
+            shifted = []
+            for place in range(self._kernel[dim]):
+                window = [slice(None)] * gram.ndim
+                start = place * self._dilation[dim]
+                window[first] = window[second] = slice(start, start + span, self._stride[dim])
+                shifted.append(gram[tuple(window)])
+            gram = _sum(shifted)
+        return gram.reshape(len(images), self._groups, self.positions, self.positions)
+
     def _total(self, part: slice) -> Tensor:
         # The library's own, which is as fast as it gets.
         _, total, _ = torch.ops.aten.convolution_backward(
@@ -80,3 +119,13 @@ class ConvolutionWeight(Outer):
             [False, True, False],
         )
         return total
+
+
+def _sum(values: Sequence[Tensor]) -> Tensor:
+    """Their sum, with one new tensor and not one for each."""
+    if len(values) == 1:
+        return values[0]
+    total = values[0] + values[1]
+    for value in values[2:]:
+        total += value
+    return total

@@ -1,0 +1,89 @@
+"""Passes over batches that give the gradient of every example, with the network in the mode asked for."""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.gradients.checks import (
+    check_batch,
+    check_losses,
+    refuse_batch_norm,
+    refuse_batch_statistics,
+    refuse_stochastic,
+)
+from pipeline.gradients.engine import Factor, Loss, PerExampleBackward
+from pipeline.gradients.errors import GradientError
+from pipeline.gradients.layers import parameters_by_layer
+from pipeline.gradients.state import borrowed
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+BatchNorm = Literal["refuse", "eval"]
+
+
+class ExamplePass:
+    """A network and its loss, checked once. It is left as it was after every pass, an exception included."""
+
+    def __init__(self, model: nn.Module, loss: Loss, batch_norm: BatchNorm, *, instead: str):
+        """`instead` is what a user with batch norm should call."""
+        check_mode(model, batch_norm, instead=instead)
+        self._model, self._loss, self._training = model, loss, batch_norm == "refuse"
+        self._backward = PerExampleBackward(model, loss)
+        self.layers = parameters_by_layer(model)
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Those that count, by name."""
+        return self._backward.parameters
+
+    @cached_property
+    def layer_of(self) -> dict[str, str]:
+        """The layer of each parameter."""
+        return {name: layer for layer, names in self.layers.items() for name in names}
+
+    @property
+    def fallbacks(self) -> Mapping[str, str]:
+        """Parameters whose gradients had no fast rule, and the operation that takes them in."""
+        return self._backward.fallbacks
+
+    def examples(self, inputs: Tensor, targets: Tensor, take: Callable[[str, Factor], None]) -> Tensor:
+        """Give `take(name, factor)` the per-example gradients of each parameter; the losses `(b,)`."""
+        with borrowed(self._model, training=self._training):
+            return self._backward(inputs, targets, take)
+
+    def weighted(self, inputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> "WeightedGradients":
+        """sum_i w_i g_i for each row w of `weights (n, b)`, by ordinary autograd; one row of ones without."""
+        check_batch(inputs, targets)
+        parameters = list(self.parameters.values())
+        with borrowed(self._model, training=self._training):
+            losses = self._loss(self._model(inputs), targets)
+            check_losses(losses, len(inputs))
+            rows = torch.ones_like(losses).unsqueeze(0) if weights is None else weights.to(losses)
+            sums = [
+                torch.autograd.grad(
+                    losses, parameters, row, retain_graph=number + 1 < len(rows), materialize_grads=True
+                )
+                for number, row in enumerate(rows)
+            ]
+        return WeightedGradients(losses.detach(), [dict(zip(self.parameters, row, strict=True)) for row in sums])
+
+
+class WeightedGradients:
+    """Sums of the gradients of a batch, and its losses."""
+
+    def __init__(self, losses: Tensor, sums: list[dict[str, Tensor]]):
+        self.losses = losses  # (b,)
+        self.sums = sums  # for each row of weights, by parameter name
+
+
+def check_mode(model: nn.Module, batch_norm: BatchNorm, *, instead: str) -> None:
+    """Refuse a network whose examples have no gradients of their own in the mode asked for."""
+    if batch_norm not in ("refuse", "eval"):
+        raise GradientError(f"batch_norm should be 'refuse' or 'eval', found {batch_norm!r}.")
+    if batch_norm == "eval":
+        refuse_batch_statistics(model, instead)
+    else:
+        refuse_batch_norm(model, instead)
+        refuse_stochastic(model)
