@@ -188,7 +188,7 @@ class Measure(Spec):
     batch_size: Annotated[int, Field(ge=2)] = 20  # k: examples of one batch gradient, when imputed
     partitions: Count = 5  # partitions into batches, averaged by their sums, when imputed
     batch_norm: Literal["train", "eval"] = "train"  # statistics that batch norm uses while measured
-    chunk: Count = 100  # examples whose gradients are held at once, when exact: memory, not results
+    chunk: Count = 100  # examples in one pass, when exact: memory, not results
 
     @model_validator(mode="after")
     def _possible(self) -> "Measure":

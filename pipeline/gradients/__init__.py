@@ -5,9 +5,13 @@ docs/gradients.md.
 """
 
 from pipeline.gradients.aggregation import mean_of_gradients, median_of_gradients, winsorized_mean
+from pipeline.gradients.check import CheckReport, ParameterCheck, check_per_example
 from pipeline.gradients.coherence import Coherence, ImputedCoherence, LayerCoherence
+from pipeline.gradients.delete_one import DeleteOneError, delete_one_error
+from pipeline.gradients.directions import dot_products, helpfulness, total_gradient
 from pipeline.gradients.errors import GradientError, NotFiniteError
 from pipeline.gradients.exact import CoherenceSums, measure_coherence
+from pipeline.gradients.exact_gsnr import GsnrSums, measure_gsnr
 from pipeline.gradients.gsnr import Gsnr, GsnrSummary, ImputedGsnr, Moments
 from pipeline.gradients.imputed import (
     ImputedSums,
@@ -17,14 +21,22 @@ from pipeline.gradients.imputed import (
 )
 from pipeline.gradients.imputed_gsnr import ImputedMoments, impute_gsnr
 from pipeline.gradients.layers import batch_norm_layers, stochastic_layers
+from pipeline.gradients.null_band import NullBand, NullStatistics, null_band
+from pipeline.gradients.pairs import GramStatistics, PairStatistics, Stiffness, pairwise
 from pipeline.gradients.per_example import per_example_gradients
+from pipeline.gradients.robust import WinsorizedGradient, median_of_means, winsorized_gradient
+from pipeline.gradients.signs import SignAgreement, SignCounts
 
 __all__ = [
+    "CheckReport",
     "Coherence",
     "CoherenceSums",
+    "DeleteOneError",
     "GradientError",
+    "GramStatistics",
     "Gsnr",
     "GsnrSummary",
+    "GsnrSums",
     "ImputedCoherence",
     "ImputedGsnr",
     "ImputedMoments",
@@ -32,15 +44,33 @@ __all__ = [
     "LayerCoherence",
     "Moments",
     "NotFiniteError",
+    "NullBand",
+    "NullStatistics",
+    "PairStatistics",
+    "ParameterCheck",
+    "SignAgreement",
+    "SignCounts",
+    "Stiffness",
+    "WinsorizedGradient",
     "batch_norm_layers",
+    "check_per_example",
+    "delete_one_error",
+    "dot_products",
+    "helpfulness",
     "impute_at_two_sizes",
     "impute_coherence",
     "impute_coherence_over",
     "impute_gsnr",
     "mean_of_gradients",
     "measure_coherence",
+    "measure_gsnr",
     "median_of_gradients",
+    "median_of_means",
+    "null_band",
+    "pairwise",
     "per_example_gradients",
     "stochastic_layers",
+    "total_gradient",
+    "winsorized_gradient",
     "winsorized_mean",
 ]

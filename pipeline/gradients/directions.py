@@ -17,7 +17,7 @@ from pipeline.gradients.example_pass import Batches, BatchNorm, ExamplePass
 from pipeline.gradients.wide import added, squared_norm
 
 INSTEAD = "a network without batch norm"
-SAME_LOSS = 1e-2  # relative: the loss of an example in two passes; far above rounding, far below another example
+SAME_LOSS = 1e-2  # relative change of an example's loss: far above rounding, below that of another example
 Vector = Mapping[str, Tensor]  # by parameter name, in the parameter's shape
 
 
@@ -42,10 +42,7 @@ def helpfulness(
     and for a vector that does not fit.
     """
     run = ExamplePass(model, loss, batch_norm, instead=INSTEAD)
-    if towards is None:
-        found = along_total(run, batches)
-    else:
-        found = _along(run, batches, towards)
+    found = along_total(run, batches) if towards is None else _along(run, batches, towards)
     norm = sum(float(squared_norm(vector.flatten())) for vector in found.vector.values())
     return found.whole_products / norm
 
@@ -89,8 +86,8 @@ def along_total(run: ExamplePass, batches: Batches, *, norms: bool = False) -> A
     """The examples along their own sum S, in two passes; with `norms` also ||g_i||^2."""
     if iter(batches) is batches:
         raise GradientError(
-            "batches is an iterator, which gives its examples once, and two passes are needed. Give a list of "
-            "batches or a DataLoader, or the direction by towards=."
+            "batches is an iterator, which gives its examples once, and two passes are needed. Give a list "
+            "of batches or a DataLoader, or the direction by towards=."
         )
     total, losses = _total(run, batches)
     return _along(run, batches, total, norms=norms, expected=losses)
@@ -157,13 +154,10 @@ def _fitting(vector: Vector, run: ExamplePass) -> Vector:
 
 
 def _check_same_examples(first: Tensor, second: Tensor) -> None:
-    if len(first) != len(second) or not torch.allclose(first, second, rtol=SAME_LOSS, atol=SAME_LOSS * _size(first)):
+    atol = SAME_LOSS * float(first.abs().mean())
+    if len(first) != len(second) or not torch.allclose(first, second, rtol=SAME_LOSS, atol=atol):
         raise GradientError(
-            f"the batches changed between two passes: {len(first)} examples in the first, {len(second)} in the "
-            "second, or other losses. Two passes need the same examples in the same order: no shuffling, no "
+            f"the batches changed between two passes: {len(first)} examples in the first, {len(second)} in "
+            "the second, or other losses. Two passes need the same examples in the same order: no shuffling, no "
             "random augmentation. Or give the direction by towards=."
         )
-
-
-def _size(losses: Tensor) -> float:
-    return float(losses.abs().mean())

@@ -29,8 +29,8 @@ def measure_gsnr(
 ) -> Gsnr:
     """Mean, variance (ddof 1) and GSNR of every trainable parameter over all examples in `batches`.
 
-    `batches` gives `(inputs (b, ...), targets (b, ...))`, on the model's device and of any sizes: each example
-    counts as one. `loss(output, target)` gives the un-averaged losses, `(b,)`. One forward and one backward
+    `batches` gives `(inputs (b, ...), targets (b, ...))`, on the model's device and of any sizes: each
+    example counts as one. `loss(output, target)` gives the un-averaged losses, `(b,)`. One forward and one backward
     pass for each batch, and the sums of squares. `signs=True` also counts signs, for `sign_agreement`.
 
     Memory beside that of one pass: 2 values a parameter for a single batch, in the gradient's type, and one
@@ -100,7 +100,8 @@ class GsnrSums:
         """Add the sums over other examples of the same network and weights, as from another process."""
         if self._shapes() != other._shapes() or self._options != other._options:
             raise GradientError(
-                "sums over different networks, in different modes, or with and without signs cannot be merged."
+                "sums over different networks, in different modes, or with and without signs cannot be "
+                "merged."
             )
         self._moments.merge(other._moments)
         self._add_signs(other._positive, other._negative)
@@ -121,7 +122,7 @@ class GsnrSums:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """All sums, as tensors and numbers that `torch.save` keeps and `torch.load(weights_only=True)` reads."""
+        """All sums, for `torch.save` and `torch.load(weights_only=True)`."""
         return {
             "options": dict(self._options),
             "shapes": self._shapes(),

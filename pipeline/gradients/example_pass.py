@@ -13,6 +13,7 @@ from pipeline.gradients.checks import (
     refuse_batch_norm,
     refuse_batch_statistics,
     refuse_stochastic,
+    unwrapped,
 )
 from pipeline.gradients.engine import Factor, Loss, PerExampleBackward
 from pipeline.gradients.errors import GradientError
@@ -28,6 +29,7 @@ class ExamplePass:
 
     def __init__(self, model: nn.Module, loss: Loss, batch_norm: BatchNorm, *, instead: str):
         """`instead` is what a user with batch norm should call."""
+        model = unwrapped(model)
         check_mode(model, batch_norm, instead=instead)
         self._model, self._loss, self._training = model, loss, batch_norm == "refuse"
         self._backward = PerExampleBackward(model, loss)
@@ -67,7 +69,8 @@ class ExamplePass:
                 )
                 for number, row in enumerate(rows)
             ]
-        return WeightedGradients(losses.detach(), [dict(zip(self.parameters, row, strict=True)) for row in sums])
+        named = [dict(zip(self.parameters, row, strict=True)) for row in sums]
+        return WeightedGradients(losses.detach(), named)
 
 
 class WeightedGradients:

@@ -103,7 +103,7 @@ class GsnrStatistics:
 
 @dataclass(frozen=True, eq=False)
 class Gsnr(GsnrStatistics):
-    """GSNR from the gradient of every example. From a single batch the tensors are of the gradients' own type."""
+    """GSNR from the gradient of every example. A single batch gives tensors of the gradients' own type."""
 
     estimator: ClassVar[str] = "exact"
 

@@ -116,7 +116,7 @@ class GramStatistics:
 
     @property
     def effective_rank(self) -> float:
-        """r_eff = (tr Sigma)^2 / tr(Sigma^2), from off-diagonal pairs; without signal M has sd sqrt(2 / r_eff).
+        """r_eff = (tr Sigma)^2 / tr(Sigma^2), from pairs; without signal M has sd sqrt(2 / r_eff).
 
         tr Sigma = Q/m and tr(Sigma^2) = sum_{i != j} (g_i . g_j)^2 / (m (m-1)): second moments about zero, so
         read it where there is no signal. Infinite for orthogonal gradients, NaN where all are zero.

@@ -1,9 +1,10 @@
-"""Robust aggregates of the gradients of single examples, a parameter at a time: winsorised mean, median of means.
+"""Robust aggregates of the gradients of examples, a parameter at a time: winsorised mean, median of means.
 
 For training steps: nothing is written to `.grad`, and the model is run as it is, in its present mode.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +20,10 @@ from pipeline.gradients.layers import batch_norm_layers
 def winsorized_gradient(
     model: nn.Module, inputs: Tensor, targets: Tensor, loss: Loss, percent: float
 ) -> list[Tensor]:
-    """The winsorised mean of the gradients of the examples, a tensor for each trainable parameter in their order.
+    """The winsorised mean of the gradients of the examples: a tensor a trainable parameter, in their order.
 
-    Coordinate by coordinate, as `winsorized_mean`, without holding the `(b, p)` gradients: memory is that of a
-    forward and a backward pass and a block of coordinates. 0 per cent is bitwise the gradient of the mean
+    Coordinate by coordinate, as `winsorized_mean`, without holding the `(b, p)` gradients: memory is that of
+    a forward and a backward pass and a block of coordinates. 0 per cent is bitwise the gradient of the mean
     loss, 50 the median. NaN in, NaN out. Batch norm in training mode is refused. For many steps keep a
     `WinsorizedGradient`.
     """
@@ -30,7 +31,7 @@ def winsorized_gradient(
 
 
 class WinsorizedGradient:
-    """`winsorized_gradient` of one model and loss, for many batches: what was learnt about the network is kept."""
+    """`winsorized_gradient` of one model and loss, for many batches: what is learnt of the network is kept."""
 
     def __init__(self, model: nn.Module, loss: Loss, percent: float):
         check_percent(percent)
@@ -62,25 +63,23 @@ def median_of_means(
 ) -> list[Tensor]:
     """The coordinate-wise median of the mean gradients of `groups` parts of the batch, 3 or more.
 
-    The batch is cut in order into parts of one size, give or take one example. As many groups as examples give
-    the median of the gradients; 3 groups are M3 of arXiv 2003.07422 from a single pass. A tensor for each
-    trainable parameter in their order. Memory: `groups` times the largest parameter beside that of a pass. NaN
-    in, NaN out. Batch norm in training mode is refused: `median_of_gradients` takes gradients of batches.
+    The batch is cut in order into parts of one size, give or take one example. As many groups as examples
+    give the median of the gradients; 3 groups are M3 of arXiv 2003.07422 from a single pass. A tensor for
+    each trainable parameter in their order. Memory: `groups` times the largest parameter beside that of a pass.
+    NaN in, NaN out. Batch norm in training mode is refused: `median_of_gradients` takes gradients of batches.
     """
     _refuse_batch_norm(model)
     if not 3 <= groups <= len(inputs):
         raise GradientError(
-            f"median_of_means: groups should lie in [3, {len(inputs)}], from 3 to one for each example, found "
-            f"{groups}."
+            f"median_of_means: groups should lie in [3, {len(inputs)}], at most one for each example, "
+            f"found {groups}."
         )
     edges = [len(inputs) * part // groups for part in range(groups + 1)]
-    parts = [slice(start, stop) for start, stop in zip(edges, edges[1:], strict=False)]
+    parts = [slice(start, stop) for start, stop in pairwise(edges)]
 
     def median(factor: Factor) -> Tensor:
-        means = [
-            [total / (part.stop - part.start)] for part, total in zip(parts, factor.totals(parts), strict=True)
-        ]
-        return median_of_gradients(means)[0]
+        totals = zip(parts, factor.totals(parts), strict=True)
+        return median_of_gradients([[total / (part.stop - part.start)] for part, total in totals])[0]
 
     return _reduced(PerExampleBackward(model, loss), inputs, targets, median)[0]
 
@@ -104,7 +103,7 @@ def _refuse_batch_norm(model: nn.Module) -> None:
     ]
     if coupling:
         raise GradientError(
-            f"layers {', '.join(coupling)} are batch norm: they couple the examples of a batch, which then have "
-            "no gradients of their own to winsorise or to group. Use a network without batch norm, the median "
-            "of micro-batches (median_of_gradients), or evaluation mode."
+            f"layers {', '.join(coupling)} are batch norm: they couple the examples of a batch, which then "
+            "have no gradients of their own to winsorise or to group. Use a network without batch norm, the "
+            "median of micro-batches (median_of_gradients), or evaluation mode."
         )

@@ -1,18 +1,14 @@
 """The gradient of one update: a group of micro-batches, aggregated."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.config import Run
-from pipeline.gradients import (
-    mean_of_gradients,
-    median_of_gradients,
-    per_example_gradients,
-    winsorized_mean,
-)
+from pipeline.gradients import WinsorizedGradient, mean_of_gradients, median_of_gradients
 
 FEW = 8  # micro-batches of one example up to which their backward passes are batched: work grows with k^2
 Observer = Callable[[Tensor], None]  # told the logits of each micro-batch, `(b, classes)`
@@ -96,12 +92,17 @@ def _is_dense(model: nn.Module) -> bool:
 def _winsorized(
     model: nn.Module, inputs: Tensor, labels: Tensor, percent: float, observe: Observer | None
 ) -> tuple[list[Tensor], Tensor]:
-    with torch.no_grad():
-        logits = model(inputs)
     if observe is not None:
-        observe(logits)
-    gradients = per_example_gradients(model, inputs, labels, _example_losses)
-    return winsorized_mean(gradients, percent), functional.cross_entropy(logits, labels)
+        with torch.no_grad():
+            observe(model(inputs))
+    gradient, losses = _winsorizer(model, percent)(inputs, labels)
+    return gradient, losses.mean()
+
+
+@lru_cache(maxsize=1)  # a process trains one model at a time
+def _winsorizer(model: nn.Module, percent: float) -> WinsorizedGradient:
+    """Kept over the steps of a run: what it learns about the network costs as much as several of them."""
+    return WinsorizedGradient(model, _example_losses, percent)
 
 
 def _example_losses(logits: Tensor, labels: Tensor) -> Tensor:

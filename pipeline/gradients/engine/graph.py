@@ -32,6 +32,11 @@ class Layout:
     outer: int
     inner: int
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the first dimension is the batch, as it mostly is: that needs no rearranging."""
+        return self.dim == 0 and self.outer == self.inner == 1
+
     def split(self, value: Tensor) -> Tensor:
         """The value with its examples first: `(b, *before, outer, inner, *after)`; a view where it can be."""
         num_examples = value.shape[self.dim] // (self.outer * self.inner)

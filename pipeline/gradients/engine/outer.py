@@ -14,10 +14,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from pipeline.gradients.engine.factors import CACHED, Factor, Moments, centred, squared_norms
+from pipeline.gradients.engine.factors import Factor, Moments, centred, sizes_on, squared_norms
 
-PAIRED = 4  # positions up to which sums over pairs of them are cheaper than gradients written out
-WRITTEN = 2**20  # values of gradients, and of their inputs, that are written out at a time
+PAIRED = 8  # positions up to which sums over pairs of them are cheaper than gradients written out
 MOVE = 60  # multiplications in the time of one value read and written
 TILE = (128, 512)  # rows and columns of a written-out gradient that stay in a core's second-level cache
 
@@ -29,6 +28,7 @@ class Outer(Factor):
         """`lead (b, h, o, t)`, of the parameter's first dimension; `trail (b, h, k, t)`."""
         super().__init__(len(lead), shape, lead)
         self.lead = lead
+        self.sizes = sizes_on(lead.device)
         self._trail = trail
         self.groups, self.rows, self.positions = lead.shape[1:]
 
@@ -101,7 +101,7 @@ class Outer(Factor):
             trail = torch.linalg.vector_norm(self.trail(slice(None)), dim=2)
             return (lead * trail).double().square().sum(dim=(1, 2))
         norms = []
-        step = max(1, WRITTEN // (self.groups * self.positions**2))
+        step = max(1, self.sizes.written // (self.groups * self.positions**2))
         for start in range(0, self.num_examples, step):
             some = slice(start, start + step)
             lead = self.lead[some]
@@ -118,7 +118,7 @@ class Outer(Factor):
         """The gradients written out, some examples at a time: `(b, h, o, k)`, overwritten by the next."""
         first, last, _ = part.indices(self.num_examples)
         largest = max(self.numel, self.groups * self.row_length * self.positions)
-        step = max(1, WRITTEN // largest)
+        step = max(1, self.sizes.written // largest)
         buffer = self.lead.new_empty(step, self.groups, self.rows, self.row_length)
         for start in range(first, last, step):
             some = slice(start, min(start + step, last))
@@ -129,12 +129,7 @@ class Outer(Factor):
     # Sums of squares
 
     def moments(self) -> Moments:
-        if self.positions <= PAIRED:
-            total, squares = self._total(slice(None)).flatten(), self._squares_by_pairs()
-        elif self.numel <= CACHED // 4:
-            total, squares = self._sums_by_examples()
-        else:
-            total, squares = self._sums_by_tiles()
+        total, squares = self.sums()
         cancelled = centred(total, squares, self.num_examples)
         if len(cancelled) > self.numel // 16:
             return super().moments()
@@ -143,14 +138,26 @@ class Outer(Factor):
             squares[cancelled] = (entries - entries.mean(dim=0)).square().sum(dim=0)
         return Moments(total.view(self.shape), squares.view(self.shape))
 
+    def sums(self) -> tuple[Tensor, Tensor]:
+        """sum g_i and sum g_i^2, `(p,)`."""
+        if self.positions == 0:  # a place of a kernel that never meets the image
+            return tuple(self.lead.new_zeros(2, self.numel))
+        if self.positions <= PAIRED:
+            return self._total(slice(None)).flatten(), self._squares_by_pairs()
+        if self.numel <= self.sizes.cached // 4:
+            return self._sums_by_examples()
+        return self._sums_by_tiles()
+
     def _squares_by_pairs(self) -> Tensor:
         """sum_i g_i^2 = sum_i sum_tt' d_t d_t' x_t x_t', pairs t < t' counted twice; `(p,)`."""
         lead = _pairs(self.lead, twice=True)
         trail = _pairs(self.trail(slice(None)), twice=False)
+        if self.groups == 1:
+            return torch.mm(lead[0].t(), trail[0]).flatten()
         return (lead.transpose(1, 2) @ trail).flatten()
 
     def _sums_by_examples(self) -> tuple[Tensor, Tensor]:
-        """sum g_i and sum g_i^2, `(p,)`, from gradients of several examples at once."""
+        """`sums` from the gradients of several examples at once."""
         total, squares = self.lead.new_zeros(2, self.numel)
         for _, written in self._by_examples():
             flat = written.flatten(1)
@@ -159,11 +166,11 @@ class Outer(Factor):
         return total, squares
 
     def _sums_by_tiles(self) -> tuple[Tensor, Tensor]:
-        """The same from one tile of one example's gradient after the other: each is written to the cache only."""
+        """`sums` from one tile of one example's gradient after the other: each is written to the cache only."""
         total, squares = self.lead.new_zeros(2, self.groups, self.rows, self.row_length)
         tile_rows, tile_columns = TILE
         buffer = self.lead.new_empty(tile_rows * tile_columns)
-        step = max(1, WRITTEN // (self.groups * self.row_length * self.positions))
+        step = max(1, self.sizes.written // (self.groups * self.row_length * self.positions))
         for start in range(0, self.num_examples, step):
             some = slice(start, min(start + step, self.num_examples))
             lead, trail = self.lead[some], self.trail(some)
@@ -186,7 +193,7 @@ class Outer(Factor):
         group, o, k = row // self.rows, row % self.rows, places % self.row_length
         pieces = []
         for some in torch.arange(len(places), device=self.device).split(
-            max(1, WRITTEN // (self.num_examples * self.positions))
+            max(1, self.sizes.written // (self.num_examples * self.positions))
         ):
             pieces.append((self.lead[:, group[some], o[some]] * trail[:, group[some], k[some]]).sum(dim=2))
         return torch.cat(pieces, dim=1)

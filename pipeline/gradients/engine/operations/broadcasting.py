@@ -52,6 +52,8 @@ def summed(gradient: Tensor, meeting: Meeting) -> Factor:
     """Sum a gradient of the output's shape over all dimensions but the examples along which the source was repeated."""
     shape = meeting.source_shape
     layout = meeting.layout
+    if layout.is_plain and gradient.shape[1:] == shape:
+        return Rows(gradient)
     rows = layout.split(gradient)
     rows = rows.flatten(layout.dim + 1, layout.dim + 2)  # (b, *output's shape for one example)
     padded = (1,) * (rows.ndim - 1 - len(shape)) + tuple(shape)

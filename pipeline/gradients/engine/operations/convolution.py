@@ -1,5 +1,6 @@
 """Convolutions in one, two and three dimensions: strided, padded, dilated, grouped, depthwise, transposed."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -39,7 +40,9 @@ class ConvolutionWeight(Outer):
 
     def __init__(self, gradient: Tensor, node: torch.autograd.graph.Node):
         """`gradient (b, o, *pixels)` of the output, and the convolution."""
-        self._gradient, self._inputs, self._weight = gradient, node._saved_input, node._saved_weight
+        self._gradient = gradient
+        # Detached: who keeps a factor keeps two tensors, and not the graph they come from.
+        self._inputs, self._weight = node._saved_input.detach(), node._saved_weight.detach()
         self._stride, self._padding, self._dilation = (
             node._saved_stride,
             node._saved_padding,
@@ -102,6 +105,37 @@ class ConvolutionWeight(Outer):
                 shifted.append(gram[tuple(window)])
             gram = _sum(shifted)
         return gram.reshape(len(images), self._groups, self.positions, self.positions)
+
+    def sums(self) -> tuple[Tensor, Tensor]:
+        if self.numel <= self.sizes.cached // 4:
+            return super().sums()
+        # One place of the kernel after the other: a dense layer each, on the pixels that are not padding.
+        places = [
+            Outer(lead, trail, torch.Size((self.groups * self.rows, trail.shape[2]))).sums()
+            for lead, trail in map(self._at, itertools.product(*map(range, self._kernel)))
+        ]
+        total, squares = (torch.stack(of_places, dim=-1) for of_places in zip(*places, strict=True))
+        return total.flatten(), squares.flatten()
+
+    def _at(self, place: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """The two sides `(b, h, ..., t)` of the weights at one place of the kernel, without padding."""
+        lead, trail = [slice(None)] * 2, [slice(None)] * 2
+        for dim, at in enumerate(place):
+            step, offset = self._stride[dim], at * self._dilation[dim] - self._padding[dim]
+            size = self._windowed.shape[2 + dim]
+            first = max(
+                0, -(offset // step)
+            )  # the first and last pixel whose window is inside the image here
+            last = min(self._pixels[dim] - 1, (size - 1 - offset) // step)
+            count = max(0, last - first + 1)
+            lead.append(slice(first, first + count))
+            start = first * step + offset
+            trail.append(slice(start, start + max(0, (count - 1) * step + 1), step))
+        sides = (
+            self.lead.unflatten(3, self._pixels).flatten(1, 2)[tuple(lead)],
+            self._windowed[tuple(trail)],
+        )
+        return tuple(side.flatten(2).unflatten(1, (self.groups, -1)) for side in sides)
 
     def _total(self, part: slice) -> Tensor:
         # The library's own, which is as fast as it gets.

@@ -45,4 +45,6 @@ def _weight(inputs: Tensor, gradient: Tensor, layout: Layout) -> Factor | None:
 
 def _positions_last(side: Tensor, layout: Layout) -> Tensor:
     """From `(..., rows, features)` to `(b, ..., features, t)`."""
-    return layout.split(side).flatten(-3, -2).transpose(-2, -1)
+    if layout.is_plain and side.ndim == 2:
+        return side.detach().unsqueeze(2)
+    return layout.split(side.detach()).flatten(-3, -2).transpose(-2, -1)
