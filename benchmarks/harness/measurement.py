@@ -114,4 +114,5 @@ def _with_peak(row: Row, options: Options) -> Row:
     except RuntimeError as error:
         log.warning("memory of %s: %s", row.way, error)
         return row
+    log.info("    %s: %.0f MiB", row.way, peak / 2**20)
     return replace(row, peak=peak)

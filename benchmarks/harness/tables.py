@@ -62,7 +62,7 @@ def _time(row: Row) -> str:
     if row.timing is None:
         return "-"
     if row.way == PLAIN:
-        return f"1 ({1e3 * row.timing.seconds:.3g} ms)"
+        return f"1 ({1e3 * row.timing.seconds:.4g} ms)"
     return f"{row.timing.ratio:.2f} [{row.timing.lowest:.2f}, {row.timing.highest:.2f}]"
 
 

@@ -14,6 +14,7 @@ from pipeline.gradients.checks import (
     check_losses,
     refuse_stochastic,
     trainable_parameters,
+    unwrapped,
 )
 from pipeline.gradients.errors import GradientError
 from pipeline.gradients.layers import parameters_by_layer
@@ -40,8 +41,9 @@ class BatchStream(ABC):
         if batch_norm == "train":
             refuse_stochastic(model)
         self._model, self._loss, self._batch_norm = model, loss, batch_norm
-        self._parameters = trainable_parameters(model)
-        self._layers = {layer: tuple(names) for layer, names in parameters_by_layer(model).items()}
+        inside = unwrapped(model)  # run as given, but named without the wrapping
+        self._parameters = trainable_parameters(inside)
+        self._layers = {layer: tuple(names) for layer, names in parameters_by_layer(inside).items()}
         self.batch_size = 0  # k
         self.num_batches = 0  # B
 

@@ -76,7 +76,8 @@ class CheckReport:
         if wrong:
             return (
                 f"WRONG: the gradients of {', '.join(wrong)} are not those of a loop over "
-                f"{self.num_examples} examples in {self.reference}. Please report the model; until then freeze these parameters."
+                f"{self.num_examples} examples in {self.reference}. Please report the "
+                "model; until then freeze these parameters."
             )
         slow = f"; {len(self.fallbacks)} parameters without a fast rule" if self.fallbacks else ""
         return f"ok: as a loop over {self.num_examples} examples in {self.reference}{slow}"

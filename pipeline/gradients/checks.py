@@ -12,8 +12,8 @@ from pipeline.gradients.layers import batch_norm_layers, stochastic_layers
 WRAPPERS = (DataParallel, DistributedDataParallel)
 HALF = (torch.float16, torch.bfloat16)
 HIDING = {
-    "CheckpointFunctionBackward": "activation checkpointing with use_reentrant=True. Set it to False, or turn "
-    "checkpointing off.",
+    "CheckpointFunctionBackward": "activation checkpointing, with use_reentrant=True. Turn it off while "
+    "measuring.",
     "CompiledFunctionBackward": "a part compiled by torch.compile. Measure under "
     "torch.compiler.set_stance('force_eager').",
 }
@@ -81,8 +81,8 @@ def refuse_half(dtypes: Mapping[str, torch.dtype]) -> None:
     if half:
         where, dtype = next(iter(half.items()))
         raise GradientError(
-            f"{where} is {dtype}: two or three digits are too few for statistics of small differences. Measure a "
-            "copy in float32, copy.deepcopy(model).float(), outside torch.autocast."
+            f"{where} is {dtype}: two or three digits are too few for statistics of small differences. "
+            "Measure a copy in float32, copy.deepcopy(model).float(), outside torch.autocast."
         )
 
 
@@ -90,8 +90,8 @@ def refuse_autocast(device: torch.device) -> None:
     """Raise inside torch.autocast."""
     if torch.is_autocast_enabled(device.type):
         raise GradientError(
-            f"torch.autocast is on for {device.type}: its two or three digits are too few for statistics of small "
-            f"differences. Measure outside it, or under torch.autocast('{device.type}', enabled=False)."
+            f"torch.autocast is on for {device.type}: its two or three digits are too few for statistics of "
+            f"small differences. Measure outside it, or under torch.autocast('{device.type}', enabled=False)."
         )
 
 

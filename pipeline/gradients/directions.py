@@ -158,6 +158,6 @@ def _check_same_examples(first: Tensor, second: Tensor) -> None:
     if len(first) != len(second) or not torch.allclose(first, second, rtol=SAME_LOSS, atol=atol):
         raise GradientError(
             f"the batches changed between two passes: {len(first)} examples in the first, {len(second)} in "
-            "the second, or other losses. Two passes need the same examples in the same order: no shuffling, no "
-            "random augmentation. Or give the direction by towards=."
+            "the second, or other losses. Two passes need the same examples in the same order: no shuffling, "
+            "no random augmentation. Or give the direction by towards=."
         )

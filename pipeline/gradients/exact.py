@@ -1,17 +1,16 @@
 """Exact coherence, from the gradient of every example."""
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Mapping
 from operator import length_hint
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.gradients.checks import (
     check_finite,
-    refuse_batch_norm,
-    refuse_batch_statistics,
-    refuse_stochastic,
+    unwrapped,
 )
 from pipeline.gradients.coherence import (
     GROUPS,
@@ -22,17 +21,14 @@ from pipeline.gradients.coherence import (
     ratio,
     sum_of_reduced,
 )
-from pipeline.gradients.engine import Factor, Loss, PerExampleBackward
+from pipeline.gradients.engine import Factor, Loss
 from pipeline.gradients.errors import GradientError
-from pipeline.gradients.layers import parameters_by_layer
-from pipeline.gradients.state import borrowed
-
-BatchNorm = Literal["refuse", "eval"]
+from pipeline.gradients.example_pass import Batches, BatchNorm, ExamplePass
 
 
 def measure_coherence(
     model: nn.Module,
-    batches: Iterable[tuple[Tensor, Tensor]],
+    batches: Batches,
     loss: Loss,
     *,
     batch_norm: BatchNorm = "refuse",
@@ -89,14 +85,13 @@ class CoherenceSums:
         parts_per_batch: int = 1,
     ):
         """Each batch is dealt to the groups of the standard error in `parts_per_batch` parts, in turn."""
-        _check(model, batch_norm)
-        self._model, self._training = model, batch_norm == "refuse"
-        self._backward = PerExampleBackward(model, loss)
-        self._layers = parameters_by_layer(model)
-        self._layer_of = {name: layer for layer, names in self._layers.items() for name in names}
+        model = unwrapped(model)
+        self._pass = ExamplePass(model, loss, batch_norm, instead="impute_coherence(...)")
+        self._batch_norm = batch_norm
+        self._layers = self._pass.layers
         self._groups = GROUPS if standard_error else 1
         self._parts_per_batch = min(parts_per_batch, self._groups)
-        self._tensors = {name: TensorSums.empty(self._groups) for name in self._layer_of}
+        self._tensors = {name: TensorSums.empty(self._groups) for name in self._pass.parameters}
         self._counts = torch.zeros(self._groups, dtype=torch.float64)  # examples in each group
         self._dealt = 0  # parts so far
         # What does not add up over tensors, for each layer and, under None, the network: examples whose
@@ -107,7 +102,7 @@ class CoherenceSums:
     @property
     def fallbacks(self) -> Mapping[str, str]:
         """Parameters whose gradients had no fast rule, and the operation that takes them in."""
-        return self._backward.fallbacks
+        return self._pass.fallbacks
 
     def add(self, inputs: Tensor, targets: Tensor) -> None:
         """Add the gradients of a batch, `inputs (b, ...)` and `targets (b, ...)`.
@@ -121,13 +116,12 @@ class CoherenceSums:
         def take(name: str, factor: Factor) -> None:
             squares, totals = factor.norms_and_totals(parts)
             squares = squares.cpu()
-            layer = self._layer_of[name]
+            layer = self._pass.layer_of[name]
             norms[layer] = norms.get(layer, 0) + squares
             for part, total, group in zip(parts, totals, groups, strict=True):
                 self._tensors[name].add(total.flatten(), squares[part], group)
 
-        with borrowed(self._model, training=self._training):
-            self._backward(inputs, targets, take)
+        self._pass.examples(inputs, targets, take)
         for layer in self._layers:  # the first one is named, and it is the nearest to the cause
             check_finite(layer, norms[layer])
         norms[None] = sum(norms.values())
@@ -183,7 +177,7 @@ class CoherenceSums:
             "live": dict(self._live),
             "fourth": dict(self._fourth),
             "parts_per_batch": self._parts_per_batch,
-            "training": self._training,
+            "batch_norm": self._batch_norm,
         }
 
     @classmethod
@@ -192,7 +186,7 @@ class CoherenceSums:
         sums = cls(
             model,
             loss,
-            batch_norm="refuse" if state["training"] else "eval",
+            batch_norm=state["batch_norm"],
             standard_error=len(state["counts"]) > 1,
             parts_per_batch=state["parts_per_batch"],
         )
@@ -206,17 +200,7 @@ class CoherenceSums:
         return sums
 
 
-def _check(model: nn.Module, batch_norm: BatchNorm) -> None:
-    if batch_norm not in ("refuse", "eval"):
-        raise GradientError(f"batch_norm should be 'refuse' or 'eval', found {batch_norm!r}.")
-    if batch_norm == "eval":
-        refuse_batch_statistics(model)
-    else:
-        refuse_batch_norm(model)
-        refuse_stochastic(model)
-
-
 def _parts(num_examples: int, number: int) -> list[slice]:
     """A batch cut into parts of the same size, give or take one example."""
     edges = [num_examples * part // number for part in range(number + 1)]
-    return [slice(start, stop) for start, stop in zip(edges, edges[1:], strict=False) if stop > start]
+    return [slice(start, stop) for start, stop in itertools.pairwise(edges) if stop > start]

@@ -30,8 +30,9 @@ def measure_gsnr(
     """Mean, variance (ddof 1) and GSNR of every trainable parameter over all examples in `batches`.
 
     `batches` gives `(inputs (b, ...), targets (b, ...))`, on the model's device and of any sizes: each
-    example counts as one. `loss(output, target)` gives the un-averaged losses, `(b,)`. One forward and one backward
-    pass for each batch, and the sums of squares. `signs=True` also counts signs, for `sign_agreement`.
+    example counts as one. `loss(output, target)` gives the un-averaged losses, `(b,)`. One forward and one
+    backward pass for each batch, and the sums of squares. `signs=True` also counts signs, for
+    `sign_agreement`.
 
     Memory beside that of one pass: 2 values a parameter for a single batch, in the gradient's type, and one
     more for the result; from the second batch on 16 bytes a parameter in float64, and 2 values for the batch
@@ -158,8 +159,9 @@ class GsnrSums:
         mean = self._moments.mean[name].reshape(-1)
         variance = self._moments.deviations[name].reshape(-1) / (self._moments.count - DDOF)
         for start, stop in blocks(variance):
-            some = variance[start:stop]
-            some.masked_fill_(some <= (mean[start:stop] * smallest).square_(), 0)
+            rounding = variance[start:stop] < (mean[start:stop] * smallest).square_()
+            if rounding.any():  # rare, and filling is slow
+                variance[start:stop].masked_fill_(rounding, 0)
         return variance.view(self._moments.mean[name].shape)
 
 

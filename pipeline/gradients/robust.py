@@ -31,7 +31,7 @@ def winsorized_gradient(
 
 
 class WinsorizedGradient:
-    """`winsorized_gradient` of one model and loss, for many batches: what is learnt of the network is kept."""
+    """`winsorized_gradient` of one model and loss, for many batches: keeps what it learns of the network."""
 
     def __init__(self, model: nn.Module, loss: Loss, percent: float):
         check_percent(percent)
@@ -65,8 +65,9 @@ def median_of_means(
 
     The batch is cut in order into parts of one size, give or take one example. As many groups as examples
     give the median of the gradients; 3 groups are M3 of arXiv 2003.07422 from a single pass. A tensor for
-    each trainable parameter in their order. Memory: `groups` times the largest parameter beside that of a pass.
-    NaN in, NaN out. Batch norm in training mode is refused: `median_of_gradients` takes gradients of batches.
+    each trainable parameter in their order. Memory: `groups` times the largest parameter beside that of a
+    pass. NaN in, NaN out. Batch norm in training mode is refused: `median_of_gradients` takes gradients of
+    batches.
     """
     _refuse_batch_norm(model)
     if not 3 <= groups <= len(inputs):

@@ -1,12 +1,10 @@
 """Leaving a network as it was found."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 @contextmanager
@@ -32,14 +30,26 @@ def borrowed(model: nn.Module, *, training: bool) -> Iterator[None]:
 
 
 @contextmanager
-def without_trace(model: nn.Module) -> Iterator[Callable[[Tensor], Any]]:
-    """The model in its present mode, to be run on copies of its buffers; random generators are given back.
+def without_trace(model: nn.Module) -> Iterator[None]:
+    """Inside, the model in its present mode runs on copies of its buffers; random generators are given back.
 
-    For a run beside another whose graph is still needed: to restore its buffers would spoil that.
+    For a run beside another whose graph is still needed: to write its buffers back would spoil that.
     """
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    with _random_numbers_given_back(model):
-        yield partial(torch.func.functional_call, model, buffers) if buffers else model
+    # Not torch.func.functional_call: where two names lead to one module, it leaves a copy behind.
+    owned = [
+        (module, name, buffer)
+        for module in model.modules()
+        for name, buffer in module.named_buffers(recurse=False)
+    ]
+    copies = {buffer: buffer.clone() for _, _, buffer in owned}
+    try:
+        for module, name, buffer in owned:
+            setattr(module, name, copies[buffer])
+        with _random_numbers_given_back(model):
+            yield
+    finally:
+        for module, name, buffer in owned:
+            setattr(module, name, buffer)
 
 
 def _random_numbers_given_back(model: nn.Module) -> AbstractContextManager:

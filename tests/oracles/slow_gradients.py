@@ -1,5 +1,6 @@
 """Per-example gradients by torch.func, and coherence from them written out: plain, slow, and sure."""
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -10,6 +11,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]  # (output, target) -> (b,)
 
 def slow_gradients(model: nn.Module, inputs: Tensor, targets: Tensor, loss: Loss) -> dict[str, Tensor]:
     """The gradient of each example for each trainable parameter, `(b, *p)`, of the model as it is."""
+    model = copy.deepcopy(model)  # functional_call leaves copies behind where modules are shared
     named = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
 
     def loss_of_one(values: dict[str, Tensor], one_input: Tensor, one_target: Tensor) -> Tensor:

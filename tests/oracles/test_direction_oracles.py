@@ -17,7 +17,7 @@ from pipeline.gradients import (
     total_gradient,
     winsorized_gradient,
 )
-from tests.oracles.gradient_rows import CLASSES, LOSS, NETWORKS, flat, images, loop
+from tests.oracles.gradient_rows import LOSS, NETWORKS, flat, images, loop
 
 COUNT = 22
 
@@ -27,7 +27,7 @@ def first_output(output: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
     return output[:, 0]
 
 
-@pytest.fixture(params=NETWORKS, ids=lambda make: make.__name__)
+@pytest.fixture(scope="module", params=NETWORKS, ids=lambda make: make.__name__)
 def case(request):
     """A float64 network, its batches, and the written-out gradients `(m, p)`."""
     torch.manual_seed(5)

@@ -1,8 +1,8 @@
-"""Winsorised means of many columns at once, in one pass over rows: compiled by numba where that is installed.
+"""Winsorised means of many columns at once, in one pass over rows; compiled by numba, if it is installed.
 
 For a few extremes a side. Each column keeps its smallest and its largest values so far in order, and each row
-is pushed through them by comparing and exchanging, for `TILE` columns side by side. A sort of each column does
-far more than is needed, and takes 3 times as long.
+is pushed through them by comparing and exchanging, for `TILE` columns side by side. A sort of each column is
+far more than what is needed, and takes 3 times as long.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ RUN = 10  # rows that are summed in their own type before the sum goes on in flo
 def compiled_means(rows: Tensor, extremes: int) -> Tensor | None:
     """The mean of each column of `rows (m, n)`, clipped at its values number `extremes` from both ends.
 
-    `(n,)`; None where this way is not open: no numba, not on the CPU, or another type than float32 and float64.
+    `(n,)`; None where this way is not open: no numba, not on the CPU, neither float32 nor float64.
     """
     if rows.device.type != "cpu" or rows.dtype not in (torch.float32, torch.float64):
         return None

@@ -62,8 +62,8 @@ class PerExampleBackward:
     def observing(self, inputs: Tensor, targets: Tensor, take: Take) -> Tensor:
         """The same, and add the gradient of the mean loss to `.grad`, bitwise as a plain backward does.
 
-        A model wrapped in DistributedDataParallel shares `.grad` among its processes, as ever; the factors are
-        those of this process's examples.
+        A model wrapped in DistributedDataParallel shares `.grad` among its processes, as ever; the factors
+        are those of this process's examples.
         """
         losses = self._losses(eager(self._given), inputs, targets)
         if len(losses) == 1:
@@ -87,8 +87,8 @@ class PerExampleBackward:
         return losses
 
     def _losses_without_trace(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        with without_trace(self._model) as model:
-            return self._losses(model, inputs, targets)
+        with without_trace(self._model):
+            return self._losses(self._model, inputs, targets)
 
     def _take_plain(self, losses: Tensor, take: Take, *, retain_graph: bool = False) -> None:
         """The gradient of a single example is a plain gradient."""

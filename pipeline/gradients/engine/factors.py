@@ -69,6 +69,10 @@ class Factor(ABC):
         Both are multiples of `row_length`.
         """
 
+    def transposed(self) -> "Factor | None":
+        """The gradients of the transposed parameter, where that costs nothing."""
+        return None
+
     def reshaped(self, shape: torch.Size) -> "Factor":
         """The same gradients of a parameter of another shape with the same entries in the same order."""
         if shape == self.shape:
@@ -79,11 +83,15 @@ class Factor(ABC):
 
     def blocks(self, size: int | None = None) -> Iterator[tuple[int, Tensor]]:
         """All entries, so many at a time that a block has about `size` values: (start, columns)."""
+        for start, stop in self.block_bounds(size):
+            yield start, self.columns(start, stop)
+
+    def block_bounds(self, size: int | None) -> Iterator[tuple[int, int]]:
+        """Where `blocks` begin and end."""
         size = size or sizes_on(self.device).cached
-        rows = max(1, size // (self.num_examples * self.row_length))
-        step = rows * self.row_length
+        step = max(1, size // (self.num_examples * self.row_length)) * self.row_length
         for start in range(0, self.numel, step):
-            yield start, self.columns(start, min(start + step, self.numel))
+            yield start, min(start + step, self.numel)
 
     def written_out(self) -> Tensor:
         """The gradients themselves, `(b, *shape)`."""
@@ -142,6 +150,31 @@ class Factor(ABC):
         return products
 
 
+class Factored(Factor):
+    """Gradients that are kept as what they are products of: their sums need not write them out."""
+
+    @abstractmethod
+    def sums(self) -> tuple[Tensor, Tensor]:
+        """sum g_i and sum g_i^2 of the entries of the flattened parameter, two new tensors `(p,)`."""
+
+    @abstractmethod
+    def entries(self, places: Tensor) -> Tensor:
+        """The gradients of some entries `(n,)` of the flattened parameter, `(b, n)`."""
+
+    def moments(self) -> Moments:
+        total, squares = self.sums()
+        cancelled = centred(total, squares, self.num_examples)
+        if cancelled:
+            places = torch.cat(cancelled)
+            if len(places) > self.numel // 16:
+                return super().moments()
+            step = max(1, sizes_on(self.device).written // self.num_examples)
+            for some in places.split(step):
+                values = self.entries(some)
+                squares[some] = (values - values.mean(dim=0)).square().sum(dim=0)
+        return Moments(total.view(self.shape), squares.view(self.shape))
+
+
 class Rows(Factor):
     """Gradients that are written out."""
 
@@ -191,25 +224,25 @@ class Zero(Factor):
         return torch.zeros(self.num_examples, stop - start, dtype=self.dtype, device=self.device)
 
 
-def centred(total: Tensor, squares: Tensor, num_examples: int) -> Tensor:
+def centred(total: Tensor, squares: Tensor, num_examples: int) -> list[Tensor]:
     """Turn sums of squares `(p,)` into centred ones, in place, given the sums `total (p,)`.
 
     Returns the places where the mean square is mostly the squared mean: the difference has lost digits there,
     and should be computed from the gradients themselves.
     """
-    cancelled = [torch.empty(0, dtype=torch.int64, device=total.device)]
-    buffer = torch.empty(
-        min(len(total), sizes_on(total.device).cached // 8), dtype=total.dtype, device=total.device
-    )
-    for start in range(0, len(total), len(buffer)):
-        some, its = total[start : start + len(buffer)], squares[start : start + len(buffer)]
+    cancelled = []
+    step = sizes_on(total.device).cached // 4
+    buffer = torch.empty_like(total[:step])
+    for start in range(0, len(total), step):
+        some, its = total[start : start + step], squares[start : start + step]
         its.addcmul_(some, some, value=-1 / num_examples)
         # Negative where the squared mean is more than its share. Not where all is zero: that is exact.
-        left = buffer[: len(some)]
-        torch.addcmul(its, some, some, value=(1 - 1 / CANCELLING) / num_examples, out=left)
-        if bool(left.min() < 0):
+        left = torch.addcmul(
+            its, some, some, value=(1 - 1 / CANCELLING) / num_examples, out=buffer[: len(some)]
+        )
+        if left.min().item() < 0:
             cancelled.append((left < 0).nonzero()[:, 0] + start)
-    return torch.cat(cancelled)
+    return cancelled
 
 
 def squared_norms(rows: Tensor) -> Tensor:

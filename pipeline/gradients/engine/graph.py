@@ -1,8 +1,9 @@
 """Where the parameters of a network meet the examples of a batch, read off autograd's graph.
 
-The graph of the losses is the truth about a network: it shows each operation with what it saved, whatever modules wrote it. Its
-nodes fall into two kinds: those whose value has a row for each example, and those made from parameters alone. An edge from the
-first to the second is a `Meeting`: there, and only there, gradients of examples are summed, and can be had one by one.
+The graph of the losses is the truth about a network: it shows each operation with what it saved, whatever
+modules wrote it. Its nodes fall into two kinds: those whose value has a row for each example, and those
+made from parameters alone. An edge from the first to the second is a `Meeting`: there, and only there,
+gradients of examples are summed, and can be had one by one.
 
 Which nodes have rows for examples, and how these lie, comes from a probe (probe.py).
 """
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
+from torch.utils.checkpoint import CheckpointError
 
 from pipeline.gradients.errors import GradientError
 
@@ -81,13 +83,9 @@ class Graph:
     meetings: tuple[Meeting, ...]
     bottom: tuple[Node, ...]  # of the meeting nodes, those below which there is no other
 
-    def leaves(self) -> list[Tensor]:
-        """The tensors that a backward pass adds gradients to."""
-        return [node.variable for node in self.nodes if node.name() == PARAMETER]
-
 
 def nodes_of(losses: Tensor) -> tuple[Node, ...]:
-    """All nodes from which the losses are made, inputs before outputs; the same order for the same network."""
+    """All nodes from which the losses are made, inputs before outputs; in one order for one network."""
     root = losses.grad_fn
     if root is None:
         raise GradientError("the loss does not depend on any parameter with requires_grad.")
@@ -141,8 +139,8 @@ def _parameters_in(
     children = [child for child, _ in node.next_functions if child is not None]
     if any(child not in made_of for child in children):
         raise GradientError(
-            f"operation {node.name()} sums over the examples of a batch: the loss of one example depends on the "
-            "others, so there are no per-example gradients. To measure such a network: impute_coherence(...)."
+            f"operation {node.name()} sums over the examples of a batch: the loss of one example depends on "
+            "the others, so there are no per-example gradients. Batch norm? Use impute_coherence(...)."
         )
     return tuple(dict.fromkeys(name for child in children for name in made_of[child]))
 
@@ -182,6 +180,11 @@ def hooked(graph: Graph, arrive: Arrive, *, bottom: bool) -> Iterator[None]:
     handles = [node.register_prehook(partial(arrive, node)) for node in nodes]
     try:
         yield
+    except CheckpointError as error:  # what is computed again may be read once, by the operation itself
+        raise GradientError(
+            "activation checkpointing hides what operations saved: turn it off while measuring, as by "
+            "model.set_grad_checkpointing(False) in timm."
+        ) from error
     finally:
         # A hook that stayed would keep its node, and the node its hook, for ever.
         for handle in handles:

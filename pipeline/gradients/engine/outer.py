@@ -3,10 +3,9 @@
 For a layer that maps x to y at T positions (tokens, pixels), example i's gradient of its weight is
 g_i[o, k] = sum_t d_i[o, t] x_i[k, t] with d = dL/dy. `Outer` keeps d and x, and answers
 
-- squared norms by sum_tt' (x_t . x_t') (d_t . d_t'), Gram matrices of the positions, where T is small; T = 1 is the
-  ||x||^2 ||d||^2 of Goodfellow 2015 (arXiv 1510.01799). Else gradients are written out for some examples at a time,
-  reduced and overwritten;
-- sums of squares by (d^2)^T (x^2) for T = 1, by the same over pairs of positions where these are few, else written out.
+- squared norms by sum_tt' (x_t . x_t') (d_t . d_t'), Gram matrices of the positions, where T is small. Else
+  gradients are written out for some examples at a time, reduced and overwritten;
+- sums of squares by products of squares over pairs of positions where these are few, else written out.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,14 +13,14 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from pipeline.gradients.engine.factors import Factor, Moments, centred, sizes_on, squared_norms
+from pipeline.gradients.engine.factors import Factored, sizes_on, squared_norms
 
 PAIRED = 8  # positions up to which sums over pairs of them are cheaper than gradients written out
 MOVE = 60  # multiplications in the time of one value read and written
 TILE = (128, 512)  # rows and columns of a written-out gradient that stay in a core's second-level cache
 
 
-class Outer(Factor):
+class Outer(Factored):
     """g_i[h, o, k] = sum_t lead_i[h, o, t] trail_i[h, k, t], for groups h; `shape` flattens to (h, o, k)."""
 
     def __init__(self, lead: Tensor, trail: Tensor, shape: torch.Size):
@@ -41,8 +40,15 @@ class Outer(Factor):
         return self._trail[examples]
 
     def columns(self, start: int, stop: int) -> Tensor:
+        return self._columns(self.trail(slice(None)), start, stop)
+
+    def blocks(self, size: int | None = None) -> Iterator[tuple[int, Tensor]]:
+        trail = self.trail(slice(None))  # made once, and not for each block
+        for start, stop in self.block_bounds(size):
+            yield start, self._columns(trail, start, stop)
+
+    def _columns(self, trail: Tensor, start: int, stop: int) -> Tensor:
         first, last = start // self.row_length, stop // self.row_length
-        trail = self.trail(slice(None))
         pieces = [self.lead.new_empty(self.num_examples, 0)]
         while first < last:  # one group after the other
             group, offset = divmod(first, self.rows)
@@ -52,8 +58,9 @@ class Outer(Factor):
             first += end - offset
         return pieces[1] if len(pieces) == 2 else torch.cat(pieces, dim=1)
 
-    def transposed(self) -> "Outer":
-        """The gradients of the transposed parameter, of one group."""
+    def transposed(self) -> "Outer | None":
+        if self.groups > 1:
+            return None
         return Outer(self.trail(slice(None)), self.lead, torch.Size((self.row_length, self.rows)))
 
     # Norms and totals
@@ -81,8 +88,6 @@ class Outer(Factor):
     def _total(self, part: slice) -> Tensor:
         """One product of matrices for each group: the positions of all examples make one long sum."""
         lead, trail = self.lead[part], self.trail(part)
-        if self.groups == 1 and self.positions == 1:
-            return torch.mm(lead[:, 0, :, 0].t(), trail[:, 0, :, 0]).view(self.shape)
         return torch.einsum("bhot,bhkt->hok", lead, trail).reshape(self.shape)
 
     def _gram_is_cheaper(self) -> bool:
@@ -96,10 +101,6 @@ class Outer(Factor):
         return 0
 
     def _norms_by_gram(self) -> Tensor:
-        if self.positions == 1:
-            lead = torch.linalg.vector_norm(self.lead, dim=2)
-            trail = torch.linalg.vector_norm(self.trail(slice(None)), dim=2)
-            return (lead * trail).double().square().sum(dim=(1, 2))
         norms = []
         step = max(1, self.sizes.written // (self.groups * self.positions**2))
         for start in range(0, self.num_examples, step):
@@ -128,18 +129,7 @@ class Outer(Factor):
 
     # Sums of squares
 
-    def moments(self) -> Moments:
-        total, squares = self.sums()
-        cancelled = centred(total, squares, self.num_examples)
-        if len(cancelled) > self.numel // 16:
-            return super().moments()
-        if len(cancelled):
-            entries = self._entries(cancelled)
-            squares[cancelled] = (entries - entries.mean(dim=0)).square().sum(dim=0)
-        return Moments(total.view(self.shape), squares.view(self.shape))
-
     def sums(self) -> tuple[Tensor, Tensor]:
-        """sum g_i and sum g_i^2, `(p,)`."""
         if self.positions == 0:  # a place of a kernel that never meets the image
             return tuple(self.lead.new_zeros(2, self.numel))
         if self.positions <= PAIRED:
@@ -186,36 +176,29 @@ class Outer(Factor):
                         )
         return total.flatten(), squares.flatten()
 
-    def _entries(self, places: Tensor) -> Tensor:
-        """The gradients of some entries `(n,)` of the flattened parameter, `(b, n)`."""
+    def entries(self, places: Tensor) -> Tensor:
         trail = self.trail(slice(None))
         row = places // self.row_length
         group, o, k = row // self.rows, row % self.rows, places % self.row_length
-        pieces = []
-        for some in torch.arange(len(places), device=self.device).split(
-            max(1, self.sizes.written // (self.num_examples * self.positions))
-        ):
-            pieces.append((self.lead[:, group[some], o[some]] * trail[:, group[some], k[some]]).sum(dim=2))
+        step = max(1, self.sizes.written // (self.num_examples * self.positions))
+        pieces = [
+            (self.lead[:, group[some], o[some]] * trail[:, group[some], k[some]]).sum(dim=2)
+            for some in torch.arange(len(places), device=self.device).split(step)
+        ]
         return torch.cat(pieces, dim=1)
 
-    # Products with a vector, and with each other
+    # Products with a vector
 
     def dots(self, vector: Tensor) -> Tensor:
         matrix = vector.reshape(self.groups, self.rows, self.row_length).to(self.dtype)
-        trail = self.trail(slice(None))
+        # (h, features, b t): the positions of all examples beside each other, for one product a group.
+        lead, trail = (side.movedim(0, 2).flatten(2) for side in (self.lead, self.trail(slice(None))))
         if self.rows <= self.row_length:
-            products = (matrix @ trail) * self.lead
+            products = (matrix @ trail).mul_(lead)
         else:
-            products = (matrix.transpose(1, 2) @ self.lead) * trail
-        return products.sum(dim=(1, 2, 3), dtype=torch.float64)
-
-    def gram(self) -> Tensor:
-        if self.positions > 1:
-            return super().gram()
-        lead, trail = (side[..., 0].transpose(0, 1) for side in (self.lead, self.trail(slice(None))))
-        return ((lead @ lead.transpose(1, 2)) * (trail @ trail.transpose(1, 2))).sum(
-            dim=0, dtype=torch.float64
-        )
+            products = (matrix.transpose(1, 2) @ lead).mul_(trail)
+        by_position = products.sum(dim=(0, 1), dtype=torch.float64)
+        return by_position.view(self.num_examples, self.positions).sum(dim=1)
 
 
 def _pairs(side: Tensor, *, twice: bool) -> Tensor:

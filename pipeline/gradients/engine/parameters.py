@@ -8,7 +8,6 @@ from torch.autograd.graph import GradientEdge, Node
 
 from pipeline.gradients.engine.factors import Factor, Rows
 from pipeline.gradients.engine.graph import PARAMETER, Meeting
-from pipeline.gradients.engine.outer import Outer
 
 RESHAPING = (
     "ViewBackward0",
@@ -27,8 +26,9 @@ def of_parameters(meeting: Meeting, factor: Factor, parameters: Mapping[str, Ten
     """The gradients of each parameter behind the meeting's source, given those of the source's value."""
     source, output = meeting.source, meeting.source_output
     while source.name() != PARAMETER:
-        if _transposes(source) and isinstance(factor, Outer) and factor.groups == 1:
-            factor = factor.transposed()
+        turned = factor.transposed() if _transposes(source) else None
+        if turned is not None:
+            factor = turned
         elif source.name() not in RESHAPING:
             return _written_out(
                 source, output, factor, {name: parameters[name] for name in meeting.parameters}

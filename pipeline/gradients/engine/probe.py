@@ -1,8 +1,9 @@
 """Which values of a network have a row for each example, and how the rows lie, found by trying it.
 
-The network is run on two and on three examples: what grows has rows for examples. Then the loss of each of the three is sent back
-alone: rows that its gradient reaches are that example's. Networks that couple the examples of a batch show twice, by a loss that
-changes with the company of its example, and by gradients that reach others.
+The network is run on two and on three examples: what grows has rows for examples. Then the loss of each of
+the three is sent back alone: rows that its gradient reaches are that example's. Networks that couple the
+examples of a batch show twice, by a loss that changes with the company of its example, and by gradients
+that reach others.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -12,7 +13,16 @@ from torch import Tensor
 from torch.autograd.graph import Node
 
 from pipeline.gradients.checks import refuse_half, refuse_operations
-from pipeline.gradients.engine.graph import PARAMETER, Graph, Layout, Layouts, graph_of, nodes_of, send_back
+from pipeline.gradients.engine.graph import (
+    PARAMETER,
+    Graph,
+    Layout,
+    Layouts,
+    graph_of,
+    hooked,
+    nodes_of,
+    send_back,
+)
 from pipeline.gradients.errors import GradientError
 
 Run = Callable[[Tensor, Tensor], Tensor]  # (inputs, targets) -> losses `(b,)`
@@ -38,7 +48,7 @@ class GraphReader:
         if layouts is None:
             refuse_operations(names)
             refuse_half({node.name(): node._input_metadata[0].dtype for node in nodes})
-            layouts, all_seen = self._probe(names, inputs, targets)
+            layouts, all_seen = self._probe(names, inputs.detach(), targets)
             if all_seen:
                 self._layouts[key] = layouts
         return graph_of(nodes, layouts, self._names)
@@ -46,7 +56,7 @@ class GraphReader:
     def _probe(
         self, names: tuple[str, ...], inputs: Tensor, targets: Tensor
     ) -> tuple[tuple[Layouts, ...], bool]:
-        """The layouts of all nodes, and whether each meeting was seen: where no gradient comes, there is none.
+        """The layouts of all nodes, and whether gradients came to each meeting.
 
         An example whose gradient is zero shows nothing, and the next ones of the batch are tried.
         """
@@ -56,7 +66,7 @@ class GraphReader:
             few, more = (self._run(inputs[some[:size]], targets[some[:size]]) for size in (FEW, MORE))
             nodes = nodes_of(more)
             growing = _growing(names, nodes_of(few), nodes)
-            _check_company(few.detach(), more.detach())
+            self._check_company(few.detach(), more.detach(), inputs[some], targets[some])
             graph = graph_of(nodes, growing, self._names)
             position = {node: number for number, node in enumerate(nodes)}
             for (node, output), touched in _touched(
@@ -65,6 +75,7 @@ class GraphReader:
                 layout = _layout(growing[position[node]][output], touched, node)
                 if layout:
                     found.setdefault((position[node], output), layout)
+            self._read_all(more, graph)
             wanted = {position[meeting.node] for meeting in graph.meetings}
             all_seen = wanted <= {number for number, _ in found}
             if all_seen:
@@ -75,14 +86,40 @@ class GraphReader:
         )
         return layouts, all_seen
 
+    def _read_all(self, losses: Tensor, graph: Graph) -> None:
+        """Read what operations saved during a pass: what cannot be read is met before `.grad` is touched."""
+
+        def read(node: Node, gradients: Sequence[Tensor | None]) -> None:
+            for name in dir(node):
+                if name.startswith("_saved_"):
+                    getattr(node, name)
+
+        with hooked(graph, read, bottom=True):
+            torch.autograd.grad(losses.sum(), list(self._names), allow_unused=True)
+
+    def _check_company(self, few: Tensor, more: Tensor, inputs: Tensor, targets: Tensor) -> None:
+        """Refuse losses of two examples, `few`, and of three, `more`, in which those of the first two differ.
+
+        A network that draws random numbers, by dropout, is believed: its losses differ anyway.
+        """
+        if _differ(few, more):
+            with torch.random.fork_rng(devices=[inputs.device] if inputs.is_cuda else []):
+                torch.rand((), device=inputs.device)  # the next draws are others
+                again = self._run(inputs, targets).detach()
+            if not _differ(again, more):
+                raise GradientError(
+                    "the loss of an example changes with the others in its batch: there are no per-example "
+                    "gradients. Batch norm? Use impute_coherence(...)."
+                )
+
 
 def _growing(names: Sequence[str], few: Sequence[Node], more: Sequence[Node]) -> list[Layouts]:
     """For each output of each node the dimension that grows with the batch; examples one after the other."""
     for nodes, size in ((few, FEW), (more, MORE)):
         if tuple(node.name() for node in nodes) != tuple(names):
             raise GradientError(
-                f"the network runs other operations on {size} examples than on this batch: per-example gradients "
-                "need a network that treats each example alike, whatever their number."
+                f"the network runs other operations on {size} examples than on this batch: per-example "
+                "gradients need a network that treats each example alike, whatever their number."
             )
     return [
         (None,)
@@ -105,23 +142,17 @@ def _growing_dim(node: Node, small: Sequence[int], large: Sequence[int]) -> Layo
     return Layout(dim, 1, small[dim] // FEW)
 
 
-def _check_company(few: Tensor, more: Tensor) -> None:
-    """Refuse losses `(2,)` and `(3,)` in which those of the first two examples differ."""
-    if not bool(more.isfinite().all() and few.isfinite().all()):
-        return  # has no gradients; those who use them say so
-    # Other kernels for other sizes round otherwise, also by TF32 on a GPU: a quarter of the digits must agree.
+def _differ(few: Tensor, more: Tensor) -> bool:
+    """Whether losses `(n,)` of the same examples differ by more than rounding."""
+    # Other kernels for other sizes round otherwise, also by TF32 on a GPU: a third of the digits must agree.
     # The last term is for losses that are themselves rounding errors, of examples learned by heart.
     epsilon = torch.finfo(more.dtype).eps
-    allowed = epsilon**0.25 * more.abs().max() + 1000 * epsilon
-    if bool(((few - more[: len(few)]).abs() > allowed).any()):
-        raise GradientError(
-            "the loss of an example changes with the others in its batch, or from one run to the next: there are "
-            "no per-example gradients. Batch norm? Use impute_coherence(...). Dropout? Set its rate to 0."
-        )
+    allowed = epsilon ** (1 / 3) * more.abs().max() + 1000 * epsilon
+    return bool(((few - more[: len(few)]).abs() > allowed).any())
 
 
 def _touched(losses: Tensor, graph: Graph, layouts: Mapping[Node, Layouts]) -> dict[tuple[Node, int], Tensor]:
-    """For each output of the meetings: which places along its growing dimension each loss reaches, `(3, size)`."""
+    """The places `(3, size)` along the growing dimension of each meeting's outputs that each loss reaches."""
     seen: dict[tuple[Node, int], Tensor] = {}
 
     for number in range(len(losses)):
@@ -177,6 +208,6 @@ def _alike(layout: Layout, touched: Tensor) -> bool:
 
 def _coupled(node: Node) -> GradientError:
     return GradientError(
-        f"operation {node.name()} couples the examples of a batch: the loss of one depends on the others, so there "
-        "are no per-example gradients. Batch norm? Use impute_coherence(...)."
+        f"operation {node.name()} couples the examples of a batch: the loss of one depends on the others, so "
+        "there are no per-example gradients. Batch norm? Use impute_coherence(...)."
     )

@@ -1,7 +1,8 @@
 """From an operation of autograd's graph to the per-example gradients of its parameter.
 
-Adding an operation is one line in `RULES`: the name of its node, and a function of `(meeting, gradients)` that gives a `Factor`
-for the value on the meeting's edge, or None where it does not apply. Everything else goes to `fallback`.
+Adding an operation is one line in `RULES`: the name of its node, and a function of `(meeting, gradients)`
+that gives a `Factor` for the value on the meeting's edge, or None where it does not apply. Everything else
+goes to `fallback`.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Parameters that are added, multiplied or repeated over the examples: biases, scales, tokens, position embeddings."""
+"""Parameters added to all examples, multiplied or repeated: biases, scales, tokens, position embeddings."""
 
 import math
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def multiply(meeting: Meeting, gradients: Gradients) -> Factor | None:
 
 
 def elementwise(meeting: Meeting, gradients: Gradients) -> Factor:
-    """Any function of entries that stand at the same place: its gradient has its output's shape until it is summed."""
+    """Any function of entries at the same place: its gradient has its output's shape until it is summed."""
     found = outside_the_pass(lambda: gradients_of_inputs(meeting.node, gradients))
     return summed(found[meeting.edge].expand_as(gradients[0]), meeting)
 
@@ -49,7 +49,7 @@ def repeat(meeting: Meeting, gradients: Gradients) -> Factor | None:
 
 
 def summed(gradient: Tensor, meeting: Meeting) -> Factor:
-    """Sum a gradient of the output's shape over all dimensions but the examples along which the source was repeated."""
+    """Sum a gradient of the output's shape over what the source was repeated along, but not the examples."""
     shape = meeting.source_shape
     layout = meeting.layout
     if layout.is_plain and gradient.shape[1:] == shape:

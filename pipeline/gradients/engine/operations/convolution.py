@@ -16,7 +16,7 @@ WEIGHT, BIAS = 1, 2  # edges
 
 
 def convolution(meeting: Meeting, gradients: Sequence[Tensor | None]) -> Factor | None:
-    """y = weight * x + bias. Padding by reflection or in a circle is an operation of its own, below this one."""
+    """y = weight * x + bias. Padding by reflection or in a circle is an operation of its own, below."""
     node, layout = meeting.node, meeting.layout
     if layout.dim != 0 or meeting.edge not in (WEIGHT, BIAS):
         return None

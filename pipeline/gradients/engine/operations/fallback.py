@@ -15,7 +15,7 @@ TOGETHER = 2**22  # values of gradients of the outputs that are made at a time
 
 
 def fallback(meetings: Sequence[Meeting], gradients: Sequence[Tensor | None]) -> list[Factor]:
-    """The gradients for some inputs of one operation: its backward on the part of the gradient of each example alone.
+    """The gradients for some inputs of one operation: its backward on each example's part of the gradient.
 
     Costs b backward passes of this one operation, and holds b gradients of its parameters.
     """
@@ -23,8 +23,8 @@ def fallback(meetings: Sequence[Meeting], gradients: Sequence[Tensor | None]) ->
     used = [number for number, gradient in enumerate(gradients) if gradient is not None]
     if any(layouts[number] is None for number in used):
         raise GradientError(
-            f"operation {node.name()} has no rule, and a result in use that is shared by all examples. Freeze "
-            "its parameters (requires_grad = False), or measure by impute_coherence(...)."
+            f"operation {node.name()} has no rule, and a result in use that is shared by all examples. "
+            "Freeze its parameters (requires_grad = False), or measure by impute_coherence(...)."
         )
     splits = {number: layouts[number].split(gradients[number]) for number in used}
 

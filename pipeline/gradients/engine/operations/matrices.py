@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pipeline.gradients.engine.dense import Dense
 from pipeline.gradients.engine.factors import Factor
 from pipeline.gradients.engine.graph import Layout, Meeting
 from pipeline.gradients.engine.operations.broadcasting import summed
@@ -39,12 +40,12 @@ def _weight(inputs: Tensor, gradient: Tensor, layout: Layout) -> Factor | None:
     """Of w `(k, o)` in x @ w, from x `(rows, k)` and dL/d(x @ w) `(rows, o)`."""
     if layout.dim != 0:
         return None
+    if layout.is_plain:
+        return Dense(inputs.detach(), gradient.detach())
     lead, trail = (_positions_last(side, layout).unsqueeze(1) for side in (inputs, gradient))
     return Outer(lead, trail, torch.Size((inputs.shape[1], gradient.shape[1])))
 
 
 def _positions_last(side: Tensor, layout: Layout) -> Tensor:
     """From `(..., rows, features)` to `(b, ..., features, t)`."""
-    if layout.is_plain and side.ndim == 2:
-        return side.detach().unsqueeze(2)
     return layout.split(side.detach()).flatten(-3, -2).transpose(-2, -1)

@@ -1,4 +1,4 @@
-"""Scales and shifts after a normalisation: layer, group and instance norm; batch norm with fixed statistics."""
+"""Scales and shifts after layer, group and instance norm, and batch norm with fixed statistics."""
 
 from collections.abc import Sequence
 

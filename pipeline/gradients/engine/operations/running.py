@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 
 
 def gradients_of_inputs(node: Node, gradients: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
-    """What the operation makes of gradients of its outputs: those of its inputs, before sums over broadcasting."""
+    """The gradients of its inputs from those of its outputs, before sums over what was broadcast."""
     if isinstance(node, BackwardCFunction):
         # A Function written in Python has no call operator, and expects zeros where nothing came.
         gradients = [
@@ -28,7 +28,7 @@ def gradients_of_inputs(node: Node, gradients: Sequence[Tensor | None]) -> tuple
 def outside_the_pass(work: Callable[[], Result]) -> Result:
     """Do work from within a backward pass as if there were none.
 
-    Operations ask the pass that is running which of their inputs want a gradient, and leave out the others: the
+    Operations ask the pass that is running which of their inputs want a gradient, and leave out the others:
     parameters, where it is the engine's. A pass inside the pass that wants everything hides it.
     """
     results: list[Result] = []
