@@ -51,6 +51,8 @@ def way_errors(way: Way, truth: Result, network: Network, device: str) -> dict[s
     network = _small(network)
     with WithoutKinks():
         result = way.prepare(Problem.of(network, device))()
+    if result is None:
+        return {}
     if isinstance(result, Coherences) and isinstance(truth, Norms):
         truth = coherences_of(truth, network.batch_size)
     return errors_of(result, truth)

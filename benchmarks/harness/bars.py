@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from benchmarks.harness.measurement import Row
 from benchmarks.harness.networks import NETWORKS
 from benchmarks.harness.ours import BUDGET
-from benchmarks.harness.ways import OURS, PLAIN
+from benchmarks.harness.ways import OURS, PLAIN, STREAM
 
 TIME = {  # over one forward and one backward pass
     ("S1", "vgg11"): 1.10,
@@ -50,7 +50,7 @@ def verdicts(rows: Iterable[Row], parameter_bytes: Mapping[str, int]) -> Iterato
             }
             yield from _times(where, row, same)
             yield from _memory(where, row, same, parameter_bytes[network])
-            yield from _errors(where, row)
+            yield from _errors(where, row, same[PLAIN])
 
 
 def _times(where: str, ours: Row, same: Mapping[str, Row]) -> Iterator[Verdict]:
@@ -61,7 +61,11 @@ def _times(where: str, ours: Row, same: Mapping[str, Row]) -> Iterator[Verdict]:
     ratio = ours.timing.ratio
     if bound is not None:
         yield Verdict(f"{where}: time <= {bound:.2f} x plain", f"{ratio:.3f}", ratio <= bound)
-    peers = {name: row.timing.ratio for name, row in same.items() if name not in (PLAIN, OURS) and row.timing}
+    peers = {
+        name: row.timing.ratio
+        for name, row in same.items()
+        if name not in (PLAIN, OURS, STREAM) and row.timing
+    }
     if peers:
         fastest = min(peers, key=lambda name: peers[name])
         measured = f"{ratio:.3f}; {fastest} {peers[fastest]:.3f}"
@@ -82,7 +86,12 @@ def _memory(where: str, ours: Row, same: Mapping[str, Row], parameter_bytes: int
         yield Verdict(goal, f"{ours.peak / MEBIBYTE:.0f} MiB", ours.peak <= most)
 
 
-def _errors(where: str, ours: Row) -> Iterator[Verdict]:
-    bound = ERROR[ours.statistic]
+def _errors(where: str, ours: Row, plain: Row) -> Iterator[Verdict]:
     for name, error in ours.errors.items():
-        yield Verdict(f"{where}: relative error of {name} <= {bound:.0e}", f"{error:.1e}", error <= bound)
+        goal, bound = f"{where}: relative error of {name}", ERROR[ours.statistic]
+        own = plain.errors.get(name, 0.0)
+        if own > bound:  # float32 itself is further off: the mean is what plain training computes
+            goal, bound = f"{goal}: at most plain's own, {own:.1e}, and a quarter", 1.25 * own
+        else:
+            goal = f"{goal} <= {bound:.0e}"
+        yield Verdict(goal, f"{error:.1e}", error <= bound)

@@ -1,4 +1,4 @@
-"""Concord's own way to each statistic: the one place to change when its interface does."""
+"""Concord's own ways to each statistic: the one place to change when its interface does."""
 
 from collections.abc import Callable, Mapping
 
@@ -6,33 +6,60 @@ from torch import Tensor, float64, tensor
 from torch.nn.functional import cross_entropy
 
 from benchmarks.harness.networks import Problem
-from benchmarks.harness.results import Coherences, Moments
+from benchmarks.harness.results import Coherences, Moments, Norms
 from pipeline import gradients
 from pipeline.gradients import LayerCoherence
+from pipeline.gradients.engine import Factor, PerExampleBackward
 
-BUDGET = 2**25  # bytes that measure_gsnr may work in, beside its results
+BUDGET = 2**25  # bytes that S2 may work in, beside its results
 
 
-def ours_norms(problem: Problem) -> Callable[[], Coherences]:
-    """S1: coherence of the network, its layers and parameters; no standard error, which needs more sums."""
-    batch = [(problem.inputs, problem.targets)]
+def ours_norms(problem: Problem) -> Callable[[], Norms]:
+    """S1 of one batch after the other, by an engine that has seen a first one."""
+    backward = PerExampleBackward(problem.model, _losses)
+    count = len(problem.inputs)
 
-    def run() -> Coherences:
-        coherence = gradients.measure_coherence(problem.model, batch, _losses, standard_error=False)
-        return _coherences(coherence.parameters)
+    def run() -> Norms:
+        squares, mean = {}, {}
+
+        def take(name: str, factor: Factor) -> None:
+            norms, (total,) = factor.norms_and_totals([slice(0, count)])
+            squares[name], mean[name] = norms.sum(), total.div_(count)
+
+        backward(problem.inputs, problem.targets, take)
+        return Norms(squares, mean)
 
     return run
 
 
 def ours_moments(problem: Problem) -> Callable[[], Moments]:
-    """S2: mean and variance of each parameter."""
-    batch = [(problem.inputs, problem.targets)]
+    """S2 likewise."""
+    backward = PerExampleBackward(problem.model, _losses)
+    count = len(problem.inputs)
 
     def run() -> Moments:
-        gsnr = gradients.measure_gsnr(problem.model, batch, _losses)
-        return Moments(gsnr.mean, gsnr.variance)
+        mean, variance = {}, {}
+
+        def take(name: str, factor: Factor) -> None:
+            moments = factor.moments()
+            mean[name], variance[name] = moments.total.div_(count), moments.squares.div_(count - 1)
+
+        backward(problem.inputs, problem.targets, take)
+        return Moments(mean, variance)
 
     return run
+
+
+def ours_coherence_stream(problem: Problem) -> Callable[[], None]:
+    """What a batch costs in a stream: all of S1, with the standard error, in float64 sums."""
+    sums = gradients.CoherenceSums(problem.model, _losses)
+    return lambda: sums.add(problem.inputs, problem.targets)
+
+
+def ours_gsnr_stream(problem: Problem) -> Callable[[], None]:
+    """What a batch costs in a stream: S2, in float64 means and deviations."""
+    sums = gradients.GsnrSums(problem.model, _losses)
+    return lambda: sums.add(problem.inputs, problem.targets)
 
 
 def ours_imputed(problem: Problem) -> Callable[[], Coherences]:

@@ -120,7 +120,6 @@ class _Deal:
         self._awaited = Counter(name for meeting in graph.meetings for name in meeting.parameters)
         self._uses: dict[str, list[Factor]] = {}
 
-    @torch.no_grad()
     def arrive(self, node: Node, gradients: Sequence[Tensor | None]) -> None:
         """The gradients of the outputs of `node` are there, and what it saved is still there."""
         if self._scale != 1:

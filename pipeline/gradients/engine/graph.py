@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -53,8 +53,7 @@ class Layout:
 Layouts = tuple[Layout | None, ...]  # of the outputs of a node; None: no row for each example
 
 
-@dataclass(frozen=True)
-class Meeting:
+class Meeting(NamedTuple):
     """An operation on examples (`node`) and its input number `edge`, made from parameters alone."""
 
     node: Node
@@ -166,10 +165,11 @@ def send_back(
     for (node, _), gradient in zip(edges, found, strict=True):
         arrived.setdefault(node, []).append(gradient)
     del found
-    for node in list(arrived):
-        gradients = arrived.pop(node)  # each is freed after its use
-        if any(gradient is not None for gradient in gradients):
-            arrive(node, gradients)
+    with torch.no_grad():  # as within the pass
+        for node in list(arrived):
+            gradients = arrived.pop(node)  # each is freed after its use
+            if any(gradient is not None for gradient in gradients):
+                arrive(node, gradients)
 
 
 @contextmanager

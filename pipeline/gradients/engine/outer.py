@@ -94,7 +94,7 @@ class Outer(Factored):
         """By what each needs beyond the ordinary gradient, in multiplications for one example."""
         written = self.rows * self.row_length
         gram = self.positions**2 * (self.rows + self.row_length + MOVE)
-        return gram < self._trail_cost() + written * (self.positions / 5 + MOVE / 2)
+        return gram < self._trail_cost() + written * (self.positions / 5 + MOVE)
 
     def _trail_cost(self) -> float:
         """What making the other side for one example costs, in multiplications."""

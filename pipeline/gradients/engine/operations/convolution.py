@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -10,9 +10,11 @@ from torch.nn import functional
 
 from pipeline.gradients.engine.factors import Factor, Rows
 from pipeline.gradients.engine.graph import Layout, Meeting
-from pipeline.gradients.engine.outer import MOVE, Outer
+from pipeline.gradients.engine.outer import MOVE, PAIRED, Outer
 
 WEIGHT, BIAS = 1, 2  # edges
+FEW = 4  # pixels up to which products without the padding are faster than the library's with it
+LEAST_CHANNELS = 192  # for products at one place of the kernel to be worth their calls
 
 
 def convolution(meeting: Meeting, gradients: Sequence[Tensor | None]) -> Factor | None:
@@ -81,7 +83,7 @@ class ConvolutionWeight(Outer):
         moves = max(images, self.positions) ** 2 * sum(self._kernel) * MOVE
         channels = self.row_length // math.prod(self._kernel)
         gram = images**2 * channels + self.positions**2 * self.rows + moves
-        return gram < self.row_length * (self.positions * MOVE + self.rows * (self.positions / 5 + MOVE / 2))
+        return gram < self.row_length * (self.positions * MOVE + self.rows * (self.positions / 5 + MOVE))
 
     def _trail_gram(self, examples: slice) -> Tensor:
         """Products of patches are sums of products of pixels, one for each place in the kernel.
@@ -107,15 +109,20 @@ class ConvolutionWeight(Outer):
         return gram.reshape(len(images), self._groups, self.positions, self.positions)
 
     def sums(self) -> tuple[Tensor, Tensor]:
-        if self.numel <= self.sizes.cached // 4:
+        channels = self._windowed.shape[1] // self._groups
+        if self.positions > PAIRED and (self.numel <= self.sizes.cached // 4 or channels < LEAST_CHANNELS):
             return super().sums()
-        # One place of the kernel after the other: a dense layer each, on the pixels that are not padding.
-        places = [
-            Outer(lead, trail, torch.Size((self.groups * self.rows, trail.shape[2]))).sums()
-            for lead, trail in map(self._at, itertools.product(*map(range, self._kernel)))
-        ]
-        total, squares = (torch.stack(of_places, dim=-1) for of_places in zip(*places, strict=True))
-        return total.flatten(), squares.flatten()
+        total, squares = zip(*(layer.sums() for layer in self._places()), strict=True)
+        return torch.stack(total, dim=-1).flatten(), torch.stack(squares, dim=-1).flatten()
+
+    def _places(self, part: slice = slice(None)) -> Iterator[Outer]:
+        """The weights at one place of the kernel after the other.
+
+        Each is a dense layer, of the pixels that are not padding: on small images that are few.
+        """
+        for place in itertools.product(*map(range, self._kernel)):
+            lead, trail = self._at(place)
+            yield Outer(lead[part], trail[part], torch.Size((self.groups * self.rows, trail.shape[2])))
 
     def _at(self, place: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """The two sides `(b, h, ..., t)` of the weights at one place of the kernel, without padding."""
@@ -123,9 +130,8 @@ class ConvolutionWeight(Outer):
         for dim, at in enumerate(place):
             step, offset = self._stride[dim], at * self._dilation[dim] - self._padding[dim]
             size = self._windowed.shape[2 + dim]
-            first = max(
-                0, -(offset // step)
-            )  # the first and last pixel whose window is inside the image here
+            # The first and last pixel whose window is inside the image here.
+            first = max(0, -(offset // step))
             last = min(self._pixels[dim] - 1, (size - 1 - offset) // step)
             count = max(0, last - first + 1)
             lead.append(slice(first, first + count))
@@ -138,7 +144,11 @@ class ConvolutionWeight(Outer):
         return tuple(side.flatten(2).unflatten(1, (self.groups, -1)) for side in sides)
 
     def _total(self, part: slice) -> Tensor:
-        # The library's own, which is as fast as it gets.
+        if self.positions <= FEW:
+            every = [slice(None)]
+            totals = [layer.totals(every)[0].flatten() for layer in self._places(part)]
+            return torch.stack(totals, dim=-1).view(self.shape)
+        # The library's own, which is as fast as it gets, but multiplies by padding.
         _, total, _ = torch.ops.aten.convolution_backward(
             self._gradient[part],
             self._inputs[part],

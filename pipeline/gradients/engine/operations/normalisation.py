@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pipeline.gradients.engine.factors import Factor, Rows
-from pipeline.gradients.engine.graph import Meeting
+from pipeline.gradients.engine.graph import Layout, Meeting
 
 Gradients = Sequence[Tensor | None]
 WEIGHT = 1  # edge of the scale; the shift is the one after
@@ -34,13 +34,11 @@ def group_norm(meeting: Meeting, gradients: Gradients) -> Factor | None:
     gradient = gradients[0].reshape(size, channels, -1)
     rows = gradient.sum(dim=2)
     if meeting.edge == WEIGHT:
-        inputs = node._saved_input.reshape(size, channels, -1)
-        mean, scale = (
-            value.view(size, groups).repeat_interleave(channels // groups, dim=1)
-            for value in (node._saved_result1, node._saved_result2)
-        )
-        rows = (torch.linalg.vecdot(gradient, inputs) - mean * rows) * scale
-    return Rows(layout.split(rows).flatten(1, 2).sum(dim=1))
+        products = torch.linalg.vecdot(gradient, node._saved_input.reshape(size, channels, -1))
+        mean, scale = (value.view(size, groups, 1) for value in (node._saved_result1, node._saved_result2))
+        products, sums = (value.view(size, groups, -1) for value in (products, rows))
+        rows = products.sub_(mean * sums).mul_(scale).flatten(1)
+    return _of_examples(rows, layout)
 
 
 def batch_norm(meeting: Meeting, gradients: Gradients) -> Factor | None:
@@ -54,4 +52,9 @@ def batch_norm(meeting: Meeting, gradients: Gradients) -> Factor | None:
         scale = (node._saved_running_var + node._saved_eps).rsqrt().view(shape)
         value = value * ((node._saved_input - node._saved_running_mean.view(shape)) * scale)
     rows = value.flatten(2).sum(dim=2) if value.ndim > 2 else value
-    return Rows(layout.split(rows).flatten(1, 2).sum(dim=1))
+    return _of_examples(rows, layout)
+
+
+def _of_examples(rows: Tensor, layout: Layout) -> Rows:
+    """From `(outer b inner, channels)` to the sum over what is not the examples."""
+    return Rows(rows if layout.is_plain else layout.split(rows).flatten(1, 2).sum(dim=1))
