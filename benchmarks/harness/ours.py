@@ -6,7 +6,7 @@ from torch import Tensor, float64, tensor
 from torch.nn.functional import cross_entropy
 
 from benchmarks.harness.networks import Problem
-from benchmarks.harness.results import Coherences, Moments, Norms
+from benchmarks.harness.results import Coherences, Divided, Moments, Norms
 from pipeline import gradients
 from pipeline.gradients import LayerCoherence
 from pipeline.gradients.engine import Factor, PerExampleBackward
@@ -20,14 +20,14 @@ def ours_norms(problem: Problem) -> Callable[[], Norms]:
     count = len(problem.inputs)
 
     def run() -> Norms:
-        squares, mean = {}, {}
+        squares, sums = {}, {}
 
         def take(name: str, factor: Factor) -> None:
             norms, (total,) = factor.norms_and_totals([slice(0, count)])
-            squares[name], mean[name] = norms.sum(), total.div_(count)
+            squares[name], sums[name] = norms.sum(), total
 
         backward(problem.inputs, problem.targets, take)
-        return Norms(squares, mean)
+        return Norms(squares, Divided(sums, count))
 
     return run
 
@@ -38,14 +38,14 @@ def ours_moments(problem: Problem) -> Callable[[], Moments]:
     count = len(problem.inputs)
 
     def run() -> Moments:
-        mean, variance = {}, {}
+        mean, sums = {}, {}
 
         def take(name: str, factor: Factor) -> None:
             moments = factor.moments()
-            mean[name], variance[name] = moments.total.div_(count), moments.squares.div_(count - 1)
+            mean[name], sums[name] = moments.mean, moments.squares
 
         backward(problem.inputs, problem.targets, take)
-        return Moments(mean, variance)
+        return Moments(mean, Divided(sums, count - 1))
 
     return run
 

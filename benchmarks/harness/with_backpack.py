@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import nn
 
 from benchmarks.harness.networks import Problem
-from benchmarks.harness.results import Moments, Norms
+from benchmarks.harness.results import Divided, Moments, Norms
 
 
 def backpack_norms(problem: Problem) -> Callable[[], Norms]:
@@ -18,7 +18,7 @@ def backpack_norms(problem: Problem) -> Callable[[], Norms]:
     def run() -> Norms:
         extended_backward()
         squares = {name: p.batch_l2.double().sum() for name, p in parameters.items()}
-        return Norms(squares, {name: p.grad / num_examples for name, p in parameters.items()})
+        return Norms(squares, Divided({name: p.grad for name, p in parameters.items()}, num_examples))
 
     return run
 

@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from benchmarks.harness.networks import Problem
-from benchmarks.harness.results import Norms
+from benchmarks.harness.results import Divided, Norms
 
 
 def fastdp_norms(problem: Problem) -> Callable[[], Norms]:
@@ -22,9 +22,8 @@ def fastdp_norms(problem: Problem) -> Callable[[], Norms]:
     def run() -> Norms:
         problem.model.zero_grad()
         _backward(problem)
-        return Norms(
-            _squares(problem), {name: p.grad / len(problem.inputs) for name, p in parameters.items()}
-        )
+        total = {name: p.grad for name, p in parameters.items()}
+        return Norms(_squares(problem), Divided(total, len(problem.inputs)))
 
     return run
 
@@ -51,7 +50,8 @@ def fastdp_book_keeping_norms(problem: Problem) -> Callable[[], Norms]:
         _backward(problem)
         squares = _squares(problem)
         _per_block_clip_grad(layers[0][1], list(parameters.items()), layers, "all-layer", "global", 0.0, inf)
-        return Norms(squares, {name: p.private_grad / len(problem.inputs) for name, p in parameters.items()})
+        total = {name: p.private_grad for name, p in parameters.items()}
+        return Norms(squares, Divided(total, len(problem.inputs)))
 
     return run
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from torch.nn.functional import cross_entropy
 
 from benchmarks.harness.networks import Problem
-from benchmarks.harness.results import Moments, Norms
+from benchmarks.harness.results import Divided, Moments, Norms
 from benchmarks.harness.without_library import Rows, examples_at_once, moments_of_rows, norms_of_rows
 
 
@@ -32,7 +32,8 @@ def opacus_ghost_norms(problem: Problem) -> Callable[[], Norms]:
         wrapped.zero_grad()
         cross_entropy(wrapped(problem.inputs), problem.targets, reduction="sum").backward()
         squares = {name: p._norm_sample.double().square().sum() for name, p in parameters.items()}
-        return Norms(squares, {name: p.grad / len(problem.inputs) for name, p in parameters.items()})
+        total = {name: p.grad for name, p in parameters.items()}
+        return Norms(squares, Divided(total, len(problem.inputs)))
 
     return run
 

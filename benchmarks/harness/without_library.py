@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from benchmarks.harness.networks import Problem
-from benchmarks.harness.results import Coherences, Gradient, Moments, MomentSums, Norms, add_to
+from benchmarks.harness.results import Coherences, Divided, Gradient, Moments, MomentSums, Norms, add_to
 
 HELD = {"cpu": 2**30, "cuda": 2**34}  # bytes of per-example gradients that a way may hold at once
 Rows = list[tuple[str, Tensor]]  # gradients `(b, *p)` of some examples, by parameter
@@ -70,7 +70,7 @@ def norms_of_rows(rows: Iterator[Rows]) -> Norms:
             add_to(squares, name, values.flatten(1).square().sum(dim=1).double().sum())
             add_to(total, name, values.sum(dim=0))
         count += len(some[0][1])
-    return Norms(squares, {name: value / count for name, value in total.items()})
+    return Norms(squares, Divided(total, count))
 
 
 def moments_of_rows(rows: Iterator[Rows]) -> Moments:

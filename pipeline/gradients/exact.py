@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from pipeline.gradients.checks import (
     check_finite,
-    unwrapped,
 )
 from pipeline.gradients.coherence import (
     GROUPS,
@@ -34,14 +33,15 @@ def measure_coherence(
     batch_norm: BatchNorm = "refuse",
     standard_error: bool = True,
 ) -> Coherence:
-    """Coherence of the gradients of all examples in `batches`, for the network, each layer and each parameter.
+    """Coherence of the gradients of all examples, of the network, each layer and each parameter tensor.
 
     `batches` gives `(inputs (b, ...), targets (b, ...))`, on the model's device and of any sizes: each
     example counts as one. `loss(output, target)` gives the un-averaged losses, `(b,)`. All trainable
-    parameters count. One forward and one backward pass for each batch, and little more (docs/benchmarks.md).
+    parameters count. One forward and one backward pass for each batch, and little more
+    (docs/benchmarks.md).
 
-    Memory: that of one such pass, and 8 bytes a parameter; 160 for the standard error, which keeps the sums of
-    20 groups of examples. Without it (`standard_error=False`) it is NaN.
+    Memory: that of one such pass, and 8 bytes a parameter; 160 for the standard error, which keeps the sums
+    of 20 groups of examples. Without it (`standard_error=False`) it is NaN.
 
     The network is measured in training mode. With batch norm an example has no gradient of its own there:
     refused, unless `batch_norm="eval"` asks for evaluation mode, which is another function of the weights.
@@ -85,7 +85,6 @@ class CoherenceSums:
         parts_per_batch: int = 1,
     ):
         """Each batch is dealt to the groups of the standard error in `parts_per_batch` parts, in turn."""
-        model = unwrapped(model)
         self._pass = ExamplePass(model, loss, batch_norm, instead="impute_coherence(...)")
         self._batch_norm = batch_norm
         self._layers = self._pass.layers
@@ -169,7 +168,7 @@ class CoherenceSums:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """All sums, as tensors and numbers that `torch.save` keeps and `torch.load(weights_only=True)` reads."""
+        """All sums, for `torch.save` and `torch.load(weights_only=True)`."""
         return {
             "tensors": {name: vars(sums).copy() for name, sums in self._tensors.items()},
             "counts": self._counts.clone(),

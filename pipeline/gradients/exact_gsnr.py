@@ -1,7 +1,6 @@
 """Exact GSNR: mean and variance of each parameter's gradient over all examples."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Self
 
 import torch
@@ -78,8 +77,7 @@ class GsnrSums:
         signs: dict[str, tuple[Tensor, Tensor]] = {}
 
         def take(name: str, factor: Factor) -> None:
-            moments = factor.moments()
-            found[name] = replace(moments, total=moments.total.div_(len(inputs)))
+            found[name] = factor.moments()
             if self._options["signs"]:
                 signs[name] = factor.signs()
 
@@ -88,7 +86,7 @@ class GsnrSums:
             # Squares are not finite where a gradient is not.
             check_finite(layer, torch.stack(found[name].squares.aminmax()))
         self._moments.add(
-            {name: found[name].total for name in self._pass.parameters},
+            {name: found[name].mean for name in self._pass.parameters},
             len(inputs),
             {name: found[name].squares for name in self._pass.parameters},
         )

@@ -13,7 +13,7 @@ from tests.oracles.loops import looped_gradients
 from tests.unit.engine_cases import CASES, Case
 
 EXAMPLES = 5
-LINEAR = ("rows", "columns", "totals", "totals with norms", "moments, total")  # in the gradients
+LINEAR = ("rows", "columns", "totals", "totals with norms", "moments, mean")  # in the gradients
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -60,7 +60,7 @@ def statistics_of(factor: Factor) -> dict[str, Tensor]:
         "squared norms with totals": norms,
         "totals": torch.stack(factor.totals(parts)),
         "totals with norms": torch.stack(totals),
-        "moments, total": moments.total,
+        "moments, mean": moments.mean,
         "moments, squares": moments.squares,
         "dots": factor.dots(vector),
         "gram": factor.gram(),
@@ -80,7 +80,7 @@ def statistics_of_rows(rows: Tensor) -> dict[str, Tensor]:
         "squared norms with totals": norms,
         "totals": totals,
         "totals with norms": totals,
-        "moments, total": rows.sum(dim=0),
+        "moments, mean": rows.mean(dim=0),
         "moments, squares": (rows - rows.mean(dim=0)).square().sum(dim=0),
         "dots": flat @ vector,
         "gram": flat @ flat.T,

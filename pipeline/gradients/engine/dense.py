@@ -1,7 +1,7 @@
 """Gradients that are one outer product: of a dense layer that is applied once to each example.
 
-g_i[o, k] = d_i[o] x_i[k] with y = W x and d = dL/dy. So ||g_i||^2 = ||d_i||^2 ||x_i||^2 (Goodfellow 2015, arXiv
-1510.01799), and the sum of squares over examples is (d^2)^T (x^2), as the sum is d^T x.
+g_i[o, k] = d_i[o] x_i[k] with y = W x and d = dL/dy. So ||g_i||^2 = ||d_i||^2 ||x_i||^2 (Goodfellow 2015,
+arXiv 1510.01799), and the sum of squares over examples is (d^2)^T (x^2), as the sum is d^T x.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from pipeline.gradients.engine.factors import Factored, squared_norms
 
 
 class Dense(Factored):
-    """g_i = lead_i trail_i^T, of a parameter of shape `(o, k)` or another with the same entries in this order."""
+    """g_i = lead_i trail_i^T, of a parameter `(o, k)`, or of one with the same entries in this order."""
 
     def __init__(self, lead: Tensor, trail: Tensor):
         """`lead (b, o)` and `trail (b, k)`."""
@@ -39,9 +39,10 @@ class Dense(Factored):
         return self.squared_norms(), totals
 
     def sums(self) -> tuple[Tensor, Tensor]:
-        total = torch.mm(self._lead.t(), self._trail)
+        # Divided where it is small: the mean costs no pass over the parameter.
+        mean = torch.mm((self._lead / self.num_examples).t(), self._trail)
         squares = torch.mm(self._lead.square().t(), self._trail.square())
-        return total.view(-1), squares.view(-1)
+        return mean.view(-1), squares.view(-1)
 
     def entries(self, places: Tensor) -> Tensor:
         return self._lead[:, places // self.row_length] * self._trail[:, places % self.row_length]

@@ -1,7 +1,8 @@
 """The gradients of one parameter for each example of a batch, kept as factors where that is smaller.
 
-A `Factor` answers for statistics of b gradients of one parameter without, where it can, writing them out. The base class does
-everything from `columns`, written-out gradients of some entries at a time; `Outer` (outer.py) and `Sparse` (sparse.py) know shorter ways.
+A `Factor` answers for statistics of b gradients of one parameter without, where it can, writing them out.
+The base class does everything from `columns`, the written-out gradients of some entries at a time; `Dense`
+(dense.py), `Outer` (outer.py) and `SparseRows` (sparse.py) know shorter ways.
 """
 
 import math
@@ -19,7 +20,7 @@ CANCELLING = 0.9  # share of the mean square that the squared mean may take befo
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many values are worked on at a time: the budget of memory beside a plain forward and backward pass."""
+    """How many values are worked on at a time: the memory needed beside that of a plain pass."""
 
     cached: int  # of a block that is passed over several times
     written: int  # of gradients, or of what they are made from, written out
@@ -38,9 +39,9 @@ def sizes_on(device: torch.device) -> Sizes:
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums over the examples of a batch, for each entry of a parameter, in its shape."""
+    """Moments of each entry of a parameter over the examples of a batch, in its shape; new tensors."""
 
-    total: Tensor  # sum g_i
+    mean: Tensor
     squares: Tensor  # sum (g_i - mean)^2, centred
 
 
@@ -116,14 +117,14 @@ class Factor(ABC):
         return norms, [total.view(self.shape) for total in totals]
 
     def moments(self) -> Moments:
-        """Sum and centred sum of squares of each entry."""
-        total = torch.empty(self.numel, dtype=self.dtype, device=self.device)
-        squares = torch.empty_like(total)
+        """Mean and centred sum of squares of each entry."""
+        mean = torch.empty(self.numel, dtype=self.dtype, device=self.device)
+        squares = torch.empty_like(mean)
         for start, block in self.blocks():
             here = slice(start, start + block.shape[1])
-            torch.sum(block, dim=0, out=total[here])
-            torch.sum((block - total[here] / self.num_examples).square_(), dim=0, out=squares[here])
-        return Moments(total.view(self.shape), squares.view(self.shape))
+            torch.mean(block, dim=0, out=mean[here])
+            torch.sum((block - mean[here]).square_(), dim=0, out=squares[here])
+        return Moments(mean.view(self.shape), squares.view(self.shape))
 
     def signs(self) -> tuple[Tensor, Tensor]:
         """How many examples have a positive, and a negative, value at each entry; int64, in its shape."""
@@ -155,15 +156,15 @@ class Factored(Factor):
 
     @abstractmethod
     def sums(self) -> tuple[Tensor, Tensor]:
-        """sum g_i and sum g_i^2 of the entries of the flattened parameter, two new tensors `(p,)`."""
+        """The mean of g_i and sum g_i^2 of the entries of the flattened parameter, two new tensors `(p,)`."""
 
     @abstractmethod
     def entries(self, places: Tensor) -> Tensor:
         """The gradients of some entries `(n,)` of the flattened parameter, `(b, n)`."""
 
     def moments(self) -> Moments:
-        total, squares = self.sums()
-        cancelled = centred(total, squares, self.num_examples)
+        mean, squares = self.sums()
+        cancelled = centred(mean, squares, self.num_examples)
         if cancelled:
             places = torch.cat(cancelled)
             if len(places) > self.numel // 16:
@@ -172,7 +173,7 @@ class Factored(Factor):
             for some in places.split(step):
                 values = self.entries(some)
                 squares[some] = (values - values.mean(dim=0)).square().sum(dim=0)
-        return Moments(total.view(self.shape), squares.view(self.shape))
+        return Moments(mean.view(self.shape), squares.view(self.shape))
 
 
 class Rows(Factor):
@@ -196,9 +197,9 @@ class Rows(Factor):
 
     def moments(self) -> Moments:
         # Not var_mean(dim=0), which takes twice as long.
-        total = self._rows.sum(dim=0)
-        squares = (self._rows - total / self.num_examples).square_().sum(dim=0)
-        return Moments(total.view(self.shape), squares.view(self.shape))
+        mean = self._rows.mean(dim=0)
+        squares = (self._rows - mean).square_().sum(dim=0)
+        return Moments(mean.view(self.shape), squares.view(self.shape))
 
 
 class Sum(Factor):
@@ -225,21 +226,21 @@ class Zero(Factor):
         return torch.zeros(self.num_examples, stop - start, dtype=self.dtype, device=self.device)
 
 
-def centred(total: Tensor, squares: Tensor, num_examples: int) -> list[Tensor]:
-    """Turn sums of squares `(p,)` into centred ones, in place, given the sums `total (p,)`.
+def centred(mean: Tensor, squares: Tensor, num_examples: int) -> list[Tensor]:
+    """Turn sums of squares `(p,)` into centred ones, in place, given the mean `(p,)`.
 
     Returns the places where the mean square is mostly the squared mean: the difference has lost digits there,
     and should be computed from the gradients themselves.
     """
     cancelled = []
-    step = sizes_on(total.device).cached // 4
-    left = torch.empty_like(total[:step])
-    for block, (some, its) in enumerate(zip(total.split(step), squares.split(step), strict=True)):
-        its.addcmul_(some, some, value=-1 / num_examples)
+    step = sizes_on(mean.device).cached // 4
+    left = torch.empty_like(mean[:step])
+    for block, (some, its) in enumerate(zip(mean.split(step), squares.split(step), strict=True)):
+        its.addcmul_(some, some, value=-num_examples)
         if len(some) < len(left):
             left = left[: len(some)]
         # Negative where the squared mean is more than its share. Not where all is zero: that is exact.
-        torch.addcmul(its, some, some, value=(1 - 1 / CANCELLING) / num_examples, out=left)
+        torch.addcmul(its, some, some, value=(1 - 1 / CANCELLING) * num_examples, out=left)
         if left.min().item() < 0:
             cancelled.append((left < 0).nonzero()[:, 0] + block * step)
     return cancelled

@@ -130,6 +130,11 @@ class Outer(Factored):
     # Sums of squares
 
     def sums(self) -> tuple[Tensor, Tensor]:
+        total, squares = self.totals_and_squares()
+        return total.div_(self.num_examples), squares
+
+    def totals_and_squares(self) -> tuple[Tensor, Tensor]:
+        """sum g_i and sum g_i^2, `(p,)`."""
         if self.positions == 0:  # a place of a kernel that never meets the image
             return tuple(self.lead.new_zeros(2, self.numel))
         if self.positions <= PAIRED:
@@ -147,7 +152,7 @@ class Outer(Factored):
         return (lead.transpose(1, 2) @ trail).flatten()
 
     def _sums_by_examples(self) -> tuple[Tensor, Tensor]:
-        """`sums` from the gradients of several examples at once."""
+        """`totals_and_squares` from the gradients of several examples at once."""
         total, squares = self.lead.new_zeros(2, self.numel)
         for _, written in self._by_examples():
             flat = written.flatten(1)
@@ -156,7 +161,7 @@ class Outer(Factored):
         return total, squares
 
     def _sums_by_tiles(self) -> tuple[Tensor, Tensor]:
-        """`sums` from one tile of one example's gradient after the other: each is written to the cache only."""
+        """`totals_and_squares` a tile of one gradient after the other: each is written to the cache only."""
         total, squares = self.lead.new_zeros(2, self.groups, self.rows, self.row_length)
         tile_rows, tile_columns = TILE
         buffer = self.lead.new_empty(tile_rows * tile_columns)
@@ -202,7 +207,10 @@ class Outer(Factored):
 
 
 def _pairs(side: Tensor, *, twice: bool) -> Tensor:
-    """Products of two positions, t <= t', from `(b, h, f, t)` to `(h, pairs b, f)`; doubled for t < t' if `twice`."""
+    """Products of two positions, t <= t', from `(b, h, f, t)` to `(h, pairs b, f)`.
+
+    Those of t < t' are doubled if `twice`.
+    """
     positions = side.permute(3, 1, 0, 2)  # (t, h, b, f)
     products = []
     for t, first in enumerate(positions):

@@ -88,8 +88,8 @@ class ConvolutionWeight(Outer):
     def _trail_gram(self, examples: slice) -> Tensor:
         """Products of patches are sums of products of pixels, one for each place in the kernel.
 
-        So the patches are not made: the Gram matrix of the pixels is summed along its diagonals, one dimension
-        of the image after the other. Zero padding pads it with zeros.
+        So the patches are not made: the Gram matrix of the pixels is summed along its diagonals, one
+        dimension of the image after the other. Zero padding pads it with zeros.
         """
         images = self._windowed[examples]
         size, dims = images.shape[2:], range(images.ndim - 2)
@@ -108,11 +108,11 @@ class ConvolutionWeight(Outer):
             gram = _sum(shifted)
         return gram.reshape(len(images), self._groups, self.positions, self.positions)
 
-    def sums(self) -> tuple[Tensor, Tensor]:
+    def totals_and_squares(self) -> tuple[Tensor, Tensor]:
         channels = self._windowed.shape[1] // self._groups
         if self.positions > PAIRED and (self.numel <= self.sizes.cached // 4 or channels < LEAST_CHANNELS):
-            return super().sums()
-        total, squares = zip(*(layer.sums() for layer in self._places()), strict=True)
+            return super().totals_and_squares()
+        total, squares = zip(*(layer.totals_and_squares() for layer in self._places()), strict=True)
         return torch.stack(total, dim=-1).flatten(), torch.stack(squares, dim=-1).flatten()
 
     def _places(self, part: slice = slice(None)) -> Iterator[Outer]:
