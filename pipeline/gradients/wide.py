@@ -16,6 +16,16 @@ def float64_home(device: torch.device) -> torch.device:
     return torch.device("cpu") if device.type == "mps" else device
 
 
+def widened(values: Tensor) -> Tensor:
+    """The values in float64, where their device has it."""
+    return values.to(float64_home(values.device), torch.float64)
+
+
+def wide_sum(values: Tensor, dim: int | tuple[int, ...]) -> Tensor:
+    """Sum over dimensions, added up in float64."""
+    return values.to(float64_home(values.device)).sum(dim=dim, dtype=torch.float64)
+
+
 def squared_norm(vector: Tensor) -> Tensor:
     """`||vector||²` of `(p,)`, as a float64 scalar on its device."""
     parts = []

@@ -10,6 +10,7 @@ from pipeline.gradients import (
     impute_coherence_over,
     measure_coherence,
 )
+from tests.oracles.slow_gradients import slow_coherence, slow_gradients
 
 LOSS = nn.CrossEntropyLoss(reduction="none")
 
@@ -88,6 +89,18 @@ class Normed(nn.Module):
         return self.head(torch.relu(self.norm(self.conv(images))).mean((2, 3)))
 
 
+def vgg() -> nn.Module:
+    return build("vgg11", {}, (1, 32, 32), 10)
+
+
+def resnet_with_group_norm() -> nn.Module:
+    from torchvision.models import resnet18
+
+    model = resnet18(num_classes=10, norm_layer=lambda channels: nn.GroupNorm(4, channels))
+    model.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
+    return model
+
+
 ZOO = [mlp, cnn, frozen, Recurrent, SharedWeight]
 
 
@@ -108,6 +121,27 @@ def test_exact_is_the_loop(make):
         assert found.layers[layer].m_coherence == pytest.approx(m_coherence(np.hstack(parts)), rel=1e-9), (
             layer
         )
+
+
+@pytest.mark.parametrize("make", [mlp, cnn, vgg, resnet_with_group_norm])
+def test_the_engine_is_the_slow_version(make):
+    """Against gradients by torch.func, written out: the whole network, each layer and each tensor."""
+    torch.manual_seed(5)
+    model = make().double()
+    size = 32 if make in (vgg, resnet_with_group_norm) else 8
+    inputs, targets = torch.randn(6, 1, size, size, dtype=torch.float64), torch.arange(6)
+    found = measure_coherence(model, [(inputs[:4], targets[:4]), (inputs[4:], targets[4:])], LOSS)
+    rows = {name: value.flatten(1) for name, value in slow_gradients(model, inputs, targets, LOSS).items()}
+    layers = {name.rpartition(".")[0]: [] for name in rows}
+    for name, values in rows.items():
+        layers[name.rpartition(".")[0]].append(values)
+    pairs = [(found, torch.cat(list(rows.values()), dim=1))]
+    pairs += [(found.layers[layer], torch.cat(values, dim=1)) for layer, values in layers.items()]
+    pairs += [(found.parameters[name], values) for name, values in rows.items()]
+    for statistics, gradients in pairs:
+        for quantity, value in slow_coherence(gradients).items():
+            # Both are float64; the orders of their sums differ, and M - 1 loses a digit or two.
+            assert getattr(statistics, quantity) == pytest.approx(value, rel=1e-10, abs=1e-11), quantity
 
 
 def test_a_parameter_without_influence_is_a_layer_of_zeros():

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.gradients.engine.factors import Factored, squared_norms
+from pipeline.gradients.wide import wide_sum, widened
 
 
 class Dense(Factored):
@@ -58,8 +59,8 @@ class Dense(Factored):
 
     def dots(self, vector: Tensor) -> Tensor:
         matrix = vector.reshape(-1, self.row_length).to(self.dtype)
-        return (torch.mm(self._lead, matrix) * self._trail).sum(dim=1, dtype=torch.float64)
+        return wide_sum(torch.mm(self._lead, matrix) * self._trail, dim=1)
 
     def gram(self) -> Tensor:
         lead, trail = self._lead, self._trail
-        return torch.mm(lead, lead.t()).double() * torch.mm(trail, trail.t())
+        return widened(torch.mm(lead, lead.t())) * widened(torch.mm(trail, trail.t()))

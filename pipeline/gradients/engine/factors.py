@@ -15,6 +15,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from pipeline.gradients.wide import float64_home, widened
+
 CANCELLING = 0.9  # share of the mean square that the squared mean may take before squares are centred first
 
 
@@ -108,7 +110,7 @@ class Factor(ABC):
 
     def norms_and_totals(self, parts: Sequence[slice]) -> tuple[Tensor, list[Tensor]]:
         """`squared_norms` and `totals`, which share work."""
-        norms = torch.zeros(self.num_examples, dtype=torch.float64, device=self.device)
+        norms = self._wide_zeros(self.num_examples)
         totals = [torch.empty(self.numel, dtype=self.dtype, device=self.device) for _ in parts]
         for start, block in self.blocks():
             norms += squared_norms(block)
@@ -138,17 +140,21 @@ class Factor(ABC):
     def dots(self, vector: Tensor) -> Tensor:
         """g_i . vector, `(b,)`, float64; `vector` has the parameter's shape."""
         flat = vector.reshape(-1).to(self.dtype)
-        products = torch.zeros(self.num_examples, dtype=torch.float64, device=self.device)
+        products = self._wide_zeros(self.num_examples)
         for start, block in self.blocks():
-            products += (block @ flat[start : start + block.shape[1]]).double()
+            products += widened(block @ flat[start : start + block.shape[1]])
         return products
 
     def gram(self) -> Tensor:
         """g_i . g_j, `(b, b)`, float64."""
-        products = torch.zeros(self.num_examples, self.num_examples, dtype=torch.float64, device=self.device)
+        products = self._wide_zeros(self.num_examples, self.num_examples)
         for _, block in self.blocks():
-            products += (block @ block.t()).double()
+            products += widened(block @ block.t())
         return products
+
+    def _wide_zeros(self, *shape: int) -> Tensor:
+        """Where sums over entries are kept."""
+        return torch.zeros(shape, dtype=torch.float64, device=float64_home(self.device))
 
 
 class Factored(Factor):
@@ -248,4 +254,4 @@ def centred(mean: Tensor, squares: Tensor, num_examples: int) -> list[Tensor]:
 
 def squared_norms(rows: Tensor) -> Tensor:
     """Squared norms of rows `(b, n)`, float64. One pass, without a copy of the squares."""
-    return torch.linalg.vector_norm(rows, dim=1).double().square()
+    return widened(torch.linalg.vector_norm(rows, dim=1)).square()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pipeline.gradients.engine.factors import Factored, sizes_on, squared_norms
+from pipeline.gradients.wide import wide_sum
 
 PAIRED = 8  # positions up to which sums over pairs of them are cheaper than gradients written out
 MOVE = 60  # multiplications in the time of one value read and written
@@ -107,7 +108,7 @@ class Outer(Factored):
             some = slice(start, start + step)
             lead = self.lead[some]
             products = (lead.transpose(2, 3) @ lead).mul_(self._trail_gram(some))
-            norms.append(products.sum(dim=(1, 2, 3), dtype=torch.float64))
+            norms.append(wide_sum(products, dim=(1, 2, 3)))
         return torch.cat(norms)
 
     def _trail_gram(self, examples: slice) -> Tensor:
@@ -202,7 +203,7 @@ class Outer(Factored):
             products = (matrix @ trail).mul_(lead)
         else:
             products = (matrix.transpose(1, 2) @ lead).mul_(trail)
-        by_position = products.sum(dim=(0, 1), dtype=torch.float64)
+        by_position = wide_sum(products, dim=(0, 1))
         return by_position.view(self.num_examples, self.positions).sum(dim=1)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pipeline.gradients.engine.factors import Factor, squared_norms
+from pipeline.gradients.wide import widened
 
 
 class SparseRows(Factor):
@@ -33,8 +34,7 @@ class SparseRows(Factor):
         return dense.flatten(1)
 
     def squared_norms(self) -> Tensor:
-        norms = torch.zeros(self.num_examples, dtype=torch.float64, device=self.device)
-        return norms.index_add_(0, self._examples, squared_norms(self._values))
+        return self._by_example(squared_norms(self._values))
 
     def norms_and_totals(self, parts: Sequence[slice]) -> tuple[Tensor, list[Tensor]]:
         totals = []
@@ -47,6 +47,9 @@ class SparseRows(Factor):
         return self.squared_norms(), totals
 
     def dots(self, vector: Tensor) -> Tensor:
-        products = torch.zeros(self.num_examples, dtype=torch.float64, device=self.device)
-        each = torch.linalg.vecdot(self._values, vector.to(self.dtype)[self._rows])
-        return products.index_add_(0, self._examples, each.double())
+        return self._by_example(widened(torch.linalg.vecdot(self._values, vector.to(self.dtype)[self._rows])))
+
+    def _by_example(self, values: Tensor) -> Tensor:
+        """Add up a float64 value of each looked-up row, `(b,)`."""
+        sums = self._wide_zeros(self.num_examples)
+        return sums.index_add_(0, self._examples.to(sums.device), values)
