@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pipeline.gradients.engine import Factor, PerExampleBackward
+from pipeline.gradients.engine.factors import squared_norms
 from tests.oracles.loops import looped_gradients
 from tests.unit.engine_cases import CASES, Case
 
@@ -188,3 +189,11 @@ def test_convolutions_of_any_kind(convolution, seed):
     assert not fallbacks
     for name, rows in looped_gradients(layer, inputs, targets, loss).items():
         assert_statistics(name, found[name], rows)
+
+
+@pytest.mark.parametrize("length", [0, 1, 4096, 4097, 10**6])
+def test_squared_norms_keep_their_digits_however_long_the_rows(length):
+    rows = torch.randn(2, length, generator=torch.Generator().manual_seed(0)) + 1
+    wanted = rows.double().square().sum(dim=1)
+    # A sum in sequence is 1e-4 off for the longest.
+    torch.testing.assert_close(squared_norms(rows), wanted, rtol=3e-7, atol=0)
