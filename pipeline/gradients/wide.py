@@ -18,7 +18,7 @@ def float64_home(device: torch.device) -> torch.device:
 
 def widened(values: Tensor) -> Tensor:
     """The values in float64, where their device has it."""
-    return values.to(float64_home(values.device), torch.float64)
+    return values.cpu().double() if values.device.type == "mps" else values.double()
 
 
 def wide_sum(values: Tensor, dim: int | tuple[int, ...]) -> Tensor:

@@ -260,11 +260,11 @@ def squared_norms(rows: Tensor) -> Tensor:
     where there are many.
     """
     length = rows.shape[1]
-    whole = length // RUN * RUN if length > 8 * RUN else 0
-    norms = _squares(rows[:, whole:])
-    if whole:
-        norms += _squares(rows[:, :whole].unflatten(1, (-1, RUN))).sum(dim=1)
-    return norms
+    if length <= 8 * RUN:
+        return _squares(rows)
+    whole = length // RUN * RUN
+    runs = _squares(rows[:, :whole].unflatten(1, (-1, RUN)))
+    return runs.sum(dim=1) + _squares(rows[:, whole:])
 
 
 def _squares(values: Tensor) -> Tensor:
