@@ -1,7 +1,7 @@
 """The gradients of batches, one after the other: what everything imputed is made from."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from math import isfinite
 from typing import Any, Literal, Self
 
@@ -16,13 +16,13 @@ from pipeline.gradients.checks import (
     trainable_parameters,
     unwrapped,
 )
+from pipeline.gradients.engine import Loss
 from pipeline.gradients.errors import GradientError
+from pipeline.gradients.example_pass import Batches
 from pipeline.gradients.layers import parameters_by_layer
-from pipeline.gradients.per_example import Loss
 from pipeline.gradients.state import borrowed
 from pipeline.gradients.wide import float64_home, squared_norm
 
-Batches = Iterable[tuple[Tensor, Tensor]]
 BatchNorm = Literal["train", "eval"]
 
 

@@ -163,6 +163,8 @@ def _in_float64(
         )
         return _loop(wide, inputs, targets, loss, training), "float64"
     except (RuntimeError, TypeError, NotImplementedError):
+        # torch refuses mixed types and missing kernels so, and copy what cannot be copied; the network itself
+        # has just run in its own type. The report names the type of the loop that counts.
         return None
 
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from pipeline.gradients.batch_gradients import Batches, BatchNorm, BatchStream
 from pipeline.gradients.coherence import ImputedCoherence
+from pipeline.gradients.engine import Loss
 from pipeline.gradients.errors import GradientError
 from pipeline.gradients.imputation import BatchMoments, coherence_from_moments
-from pipeline.gradients.per_example import Loss
 from pipeline.gradients.state import borrowed
 from pipeline.gradients.wide import blocks, dot_products, squared_norm
 

@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from pipeline.gradients.batch_gradients import Batches, BatchNorm, BatchStream
+from pipeline.gradients.engine import Loss
 from pipeline.gradients.gsnr import DDOF, ImputedGsnr, Moments
 from pipeline.gradients.imputation import check_enough
-from pipeline.gradients.per_example import Loss
 
 
 def impute_gsnr(

@@ -4,8 +4,6 @@ from torch import Tensor, nn
 
 from pipeline.gradients.engine import Loss, PerExampleBackward
 
-__all__ = ["Loss", "per_example_gradients"]
-
 
 def per_example_gradients(model: nn.Module, inputs: Tensor, targets: Tensor, loss: Loss) -> list[Tensor]:
     """The gradient of each example's loss, `(b, *p)` for each trainable parameter in their order.
