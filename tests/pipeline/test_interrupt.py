@@ -72,7 +72,7 @@ def start(folder, *command, slow_while):
     return subprocess.Popen(
         command,
         cwd=folder,
-        env={**environment(), SLOW_WHILE: slow_while},
+        env={**environment(), SLOW_WHILE: slow_while, "SHELL": "/bin/sh"},  # dvc calls stages through it
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
