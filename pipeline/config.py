@@ -12,7 +12,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.config_errors import describe
-from pipeline.errors import InputError, unknown_name
+from pipeline.config_references import check_references
+from pipeline.errors import InputError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveFraction = Annotated[float, Field(gt=0, le=1)]
@@ -86,7 +87,8 @@ class Variant(Spec):
 
     source: str
     noise_images: Fraction = 0.0  # fraction replaced by Gaussian noise, in train and test
-    noise_labels: Fraction = 0.0  # fraction given a uniform new label, in train only
+    noise_labels: Fraction = 0.0  # fraction given a new label, in train only
+    label_noise: Literal["uniform", "next"] = "uniform"  # new labels: any, or the class after the own one
     permute_pixels: Literal["none", "shared", "each"] = "none"  # one permutation for all, or one an image
 
 
@@ -106,15 +108,22 @@ class Snapshots(Spec):
 
 
 Aggregation = Literal["mean", "median", "winsorized", "a3", "m3"]
+Loss = Literal["cross_entropy", "generalized_cross_entropy"]
+
+
+def _short(error: ValidationError) -> list[str]:
+    return [f"{'.'.join(map(str, issue['loc']))}: {issue['msg']}" for issue in error.errors()]
 
 
 class Run(Spec):
     """One training run: a variant, a network, an optimizer, an aggregation of gradients."""
 
     study: str = "coherent-gradients"
-    variant: str
+    variant: str  # or a view of one that a split made: SPLIT.easy, .hard, .random, .all
     seeds: Count = 3
     model: Model
+    loss: Loss = "cross_entropy"
+    loss_q: Annotated[float, Field(gt=0, le=1)] = 0.7  # of generalized_cross_entropy
     lr: Annotated[float, Field(gt=0)]
     batch_size: Count  # examples of one update, all micro-batches together
     epochs: Count
@@ -129,6 +138,8 @@ class Run(Spec):
     lr_drop_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
     train_metrics: Literal["evaluated", "running"] = "evaluated"
     snapshots: Snapshots | None = None
+    scores: bool = False  # keep loss, margin and hit of every training example after every epoch
+    vary: dict[ItemName, dict[str, Any]] = {}  # name of a point -> the keys in which it differs
 
     @field_validator("model", mode="before")
     @classmethod
@@ -163,7 +174,26 @@ class Run(Spec):
             raise ValueError("winsorize_percent needs aggregation: winsorized")
         if (self.schedule == "step") != bool(self.lr_drop_epochs):
             raise ValueError("schedule: step and lr_drop_epochs go together")
+        if self.loss_q != 0.7 and self.loss == "cross_entropy":
+            raise ValueError("loss_q needs loss: generalized_cross_entropy")
         return self
+
+    @model_validator(mode="after")
+    def _points_are_runs(self) -> "Run":
+        for name, changes in self.vary.items():
+            fixed = sorted({"study", "variant", "seeds", "vary"} & set(changes))
+            if fixed:
+                raise ValueError(f"vary.{name}: '{fixed[0]}' is the same at every point; write another run")
+        try:
+            self.points()
+        except ValidationError as error:
+            raise ValueError(f"vary: {'; '.join(_short(error))}") from error
+        return self
+
+    def points(self) -> dict[str, "Run"]:
+        """The runs that `vary` stands for, by the names of its points; none for a run that stands alone."""
+        values = self.model_dump(exclude={"vary"}, exclude_unset=True)
+        return {name: Run.model_validate({**values, **changes}) for name, changes in self.vary.items()}
 
     @property
     def micro_batch_size(self) -> int:
@@ -174,6 +204,29 @@ class Run(Spec):
     def takes_median(self) -> bool:
         """Whether micro-batch gradients are combined by the coordinate-wise median."""
         return self.aggregation in ("median", "m3")
+
+
+class Fits(Spec):
+    """Easy and hard examples fitted one at a time, by plain SGD from the scorers' initial weights (CG-6)."""
+
+    examples: Annotated[int, Field(ge=2)] = 50  # of each kind
+    lr: Annotated[float, Field(gt=0)]
+    stop_at_loss: Annotated[float, Field(gt=0)] = 0.1  # of the one example
+    most_steps: Count = 1000
+
+
+class Difficulty(Spec):
+    """Easy, hard and random examples of a training set, by how the seeds of a run learned them."""
+
+    run: str  # has scores: true; each of its seeds is a scorer
+    rule: Literal["thirds", "all_runs", "single_run"] = "thirds"
+    checkpoints: Count = 10  # rule: thirds; the first epochs whose hits are averaged
+    train_examples: Count  # of each set, all classes alike
+    test_examples: Count  # held out of the same training set, of each set
+    fits: Fits | None = None
+
+
+VIEWS = ("easy", "hard", "random", "all")  # of a split: SPLIT.easy and so on stand where a variant can
 
 
 class Measure(Spec):
@@ -189,6 +242,11 @@ class Measure(Spec):
     partitions: Count = 5  # partitions into batches, averaged by their sums, when imputed
     batch_norm: Literal["train", "eval"] = "train"  # statistics that batch norm uses while measured
     chunk: Count = 100  # examples in one pass, when exact: memory, not results
+    subsets: Annotated[tuple[str, ...], Field(strict=False)] = ()  # pristine, corrupt, easy, hard, random
+    subset_examples: Annotated[int, Field(ge=8)] | None = None  # m of each subset; None: of the smallest
+    sizes: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)] = ()  # other m, nested
+    pairs: Annotated[int, Field(ge=0)] = 0  # examples whose gradients are compared two by two
+    bound: bool = False  # constants of the generalisation bound (Theorem 1)
 
     @model_validator(mode="after")
     def _possible(self) -> "Measure":
@@ -215,8 +273,19 @@ class Params(Spec):
     sources: dict[ItemName, Source]
     variants: dict[ItemName, Variant]
     runs: dict[ItemName, Run]
+    splits: dict[ItemName, Difficulty] = {}
     measures: dict[ItemName, Measure] = {}
     claims: dict[str, dict[str, str]] = {}
+
+    def variant_of(self, run: Run) -> str:
+        """Name of the variant that a run's examples come from, also where it trains on a view of it."""
+        split, _, view = run.variant.partition(".")
+        return self.runs[self.splits[split].run].variant if view else run.variant
+
+    @property
+    def views(self) -> list[str]:
+        """What the splits make, by the names that stand where a variant can."""
+        return [f"{split}.{view}" for split in self.splits for view in VIEWS]
 
 
 def load_params(path: Path) -> Params:
@@ -242,7 +311,7 @@ def parse_params(text: str, name: str) -> Params:
         params = Params.model_validate(values)
     except ValidationError as error:
         raise InputError(describe(error, name, Params)) from error
-    _check_references(params, name)
+    check_references(params, name)
     return params
 
 
@@ -263,25 +332,3 @@ class _StrictLoader(yaml.SafeLoader):
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)
-
-
-def _check_references(params: Params, name: str) -> None:
-    """Items name each other: every name must be there."""
-    for key, variant in params.variants.items():
-        if variant.source not in params.sources:
-            raise unknown_name(f"{name}, variants.{key}.source", variant.source, params.sources)
-    for key, run in params.runs.items():
-        if run.variant not in params.variants:
-            raise unknown_name(f"{name}, runs.{key}.variant", run.variant, params.variants)
-    for key in params.measures:
-        if key not in params.runs:
-            raise unknown_name(f"{name}, measures.{key}", key, params.runs)
-        if params.runs[key].snapshots is None:
-            raise InputError(
-                f"{name}, measures.{key}: run '{key}' leaves no snapshots. Add runs.{key}.snapshots, "
-                "for example {drop: 0.25, first_steps: 3, cap: 24}."
-            )
-    for claim, roles in params.claims.items():
-        for role, run in roles.items():
-            if run not in params.runs:
-                raise unknown_name(f"{name}, claims.{claim}.{role}", run, params.runs)

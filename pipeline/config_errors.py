@@ -43,7 +43,7 @@ def _line(issue: dict[str, Any], file: str, model: type[BaseModel]) -> str:
         return f"{where}: {found!r} is unknown.{hint} Known: {', '.join(known)}."
     if kind == "value_error":
         return f"{where}: {issue['ctx']['error']}."
-    if found is None and keys in (["measures"], ["claims"]):
+    if found is None and keys in (["splits"], ["measures"], ["claims"]):
         return f"{where}: nothing stands below it. For none write: {keys[0]}: {{}}"
     if keys and keys[-1] in ALTERNATIVES:
         return f"{where}: should be {ALTERNATIVES[keys[-1]]}, found {found!r}."

@@ -37,6 +37,10 @@ class Layout:
         """Weights, snapshots and curves of a run: a folder `seed-N` for each seed."""
         return self.root / "data" / "runs" / name
 
+    def split(self, name: str) -> Path:
+        """Scores of the examples that a split was made by, and what single examples took to fit."""
+        return self.root / "data" / "splits" / name
+
     def measures(self, name: str) -> Path:
         """The tables measured on the snapshots of a run."""
         return self.root / "data" / "measures" / name

@@ -27,7 +27,7 @@ class Batch:
 
     inputs: Tensor  # (b, channels, height, width) float32, contiguous, standardised
     labels: Tensor  # (b,) int64
-    is_corrupt: Tensor  # (b,) bool
+    positions: NDArray[np.int64]  # (b,) in the split
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,13 @@ class Split:
         """Examples in this split."""
         return len(self.labels)
 
+    @property
+    def subsets(self) -> dict[str, NDArray[np.bool_]]:
+        """The named subsets of its examples, `(n,)` each: pristine and corrupt, where there are corrupt ones."""
+        if not self.is_corrupt.any():
+            return {}
+        return {"pristine": ~self.is_corrupt, "corrupt": self.is_corrupt}
+
     def on(self, device: torch.device) -> "Split":
         """The same split with its batches on another device."""
         return self if device == self.reader.device else replace(self, reader=self.reader.on(device))
@@ -60,11 +67,10 @@ class Split:
         if len(positions) == 0:
             return
         labels = torch.from_numpy(self.labels[positions]).to(self.reader.device)
-        is_corrupt = torch.from_numpy(self.is_corrupt[positions]).to(self.reader.device)
         start = 0
         for inputs in self.reader.inputs(positions, batch_size):
             chosen = slice(start, start + len(inputs))
-            yield Batch(inputs, labels[chosen], is_corrupt[chosen])
+            yield Batch(inputs, labels[chosen], positions[chosen])
             start += len(inputs)
 
 

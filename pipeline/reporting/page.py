@@ -68,7 +68,8 @@ def render(
     environment.filters["number"] = words.number
     environment.filters["inline"] = _inline
     environment.filters["sign"] = {">=": "≥", "<=": "≤"}.get
-    kinds = {params.sources[params.variants[run.spec.variant].source].kind for run in records.values()}
+    variants = [params.variants[params.variant_of(run.spec)] for run in records.values()]
+    kinds = {params.sources[variant.source].kind for variant in variants}
     verdicts = [found.verdict for found in judgements]
     return environment.get_template("page.html.j2").render(
         judged=[found for found in judgements if found.checks],

@@ -19,7 +19,7 @@ def number(value: float | None) -> str:
 
 def data(run: RunRecord, params: Params) -> str:
     """`variant 'noise50' of digits (1x8x8, 10 classes)`."""
-    variant = params.variants[run.spec.variant]
+    variant = params.variants[params.variant_of(run.spec)]
     kind = params.sources[variant.source].kind
     shape = "x".join(map(str, run.input_shape))
     changes = [

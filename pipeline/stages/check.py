@@ -16,7 +16,7 @@ log = logging.getLogger("concord")
 # Of a folder of images, whose classes are unknown before it is read: any number shows what a network is.
 SOME_CLASSES = 10
 # Keys that dvc.yaml names, and so stand in the file even where they have a default.
-NEEDED = {"device": "auto", "threads": "1", "measures": "{}", "claims": "{}"}
+NEEDED = {"device": "auto", "threads": "1", "splits": "{}", "measures": "{}", "claims": "{}"}
 GREY_KINDS = ("digits", "mnist", "fashionmnist")
 
 
@@ -45,7 +45,7 @@ def check_model(params: Params, name: str) -> None:
     from models import ModelError, check
 
     spec = params.runs[name]
-    source = params.sources[params.variants[spec.variant].source]
+    source = params.sources[params.variants[params.variant_of(spec)].source]
     where = f"params.yaml, runs.{name}"
     try:
         check(spec.model.name, spec.model.options, f"{where}.model")

@@ -1,11 +1,13 @@
-"""Loss and accuracy of a network on a split, over all, pristine and corrupt examples."""
+"""Loss and accuracy of a network on a split, over all of its examples and over its named subsets."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -39,20 +41,20 @@ class Tally:
 
 
 class SubsetTallies:
-    """A tally for all examples and, where a split has corrupt ones, for the pristine and the corrupt."""
+    """A tally for all examples of a split, and one for each of its named subsets."""
 
-    def __init__(self, split_has_corrupt: bool):
-        names = ("all", "pristine", "corrupt") if split_has_corrupt else ("all",)
-        self.tallies = {name: Tally() for name in names}
+    def __init__(self, subsets: Mapping[str, NDArray[np.bool_]]):
+        self.subsets = subsets
+        self.tallies = {name: Tally() for name in ("all", *subsets)}
 
-    def add(self, logits: Tensor, labels: Tensor, is_corrupt: Tensor) -> None:
-        """Add a batch: `logits (b, classes)`, `labels (b,)`, `is_corrupt (b,)`."""
+    def add(self, logits: Tensor, labels: Tensor, positions: NDArray[np.int64]) -> None:
+        """Add a batch: `logits (b, classes)`, `labels (b,)`, and where in the split it is from, `(b,)`."""
         losses = functional.cross_entropy(logits, labels, reduction="none")
         correct = logits.argmax(1) == labels
         self.tallies["all"].add(losses, correct)
-        if "corrupt" in self.tallies:
-            self.tallies["corrupt"].add(losses[is_corrupt], correct[is_corrupt])
-            self.tallies["pristine"].add(losses[~is_corrupt], correct[~is_corrupt])
+        for name, members in self.subsets.items():
+            chosen = torch.from_numpy(members[positions]).to(losses.device)
+            self.tallies[name].add(losses[chosen], correct[chosen])
 
     def state(self) -> dict[str, dict[str, float]]:
         """Plain data from which `load_state` goes on."""
@@ -77,7 +79,7 @@ def evaluate(
     running averages lag far behind early in a run. The running averages themselves are left untouched.
     Without, the network is in eval mode.
     """
-    tallies = SubsetTallies(bool(split.is_corrupt.any()))
+    tallies = SubsetTallies(split.subsets)
     # Shuffled, the same way each time: folders are sorted by class, and the statistics of a batch of one
     # class are not those of training.
     positions = epoch_order(split.num_examples, 0, 0, "evaluation")
@@ -85,7 +87,7 @@ def evaluate(
         for batch in split.batches(positions, batch_statistics or EVALUATION_BATCH):
             if batch_statistics is not None and len(batch.labels) < batch_statistics:
                 break  # the statistics of a few last examples are no statistics
-            tallies.add(model(batch.inputs), batch.labels, batch.is_corrupt)
+            tallies.add(model(batch.inputs), batch.labels, batch.positions)
     return tallies.results()
 
 

@@ -159,7 +159,7 @@ class SeedTrainer:
                 self.step, self._epochs_done(), self.last_batch_loss, self.model.state_dict()
             )
         if self.running is not None:
-            self.running.add(torch.cat(logits), batch.labels, batch.is_corrupt)
+            self.running.add(torch.cat(logits), batch.labels, batch.positions)
         self.sgd.step(gradient, learning_rate(self.run, self.step, self.steps_per_epoch))
         self.step += 1
         self._tell(report)
@@ -262,7 +262,7 @@ class SeedTrainer:
     def _fresh_running(self) -> SubsetTallies | None:
         if self.run.train_metrics != "running":
             return None
-        return SubsetTallies(bool(self.task.train.is_corrupt.any()))
+        return SubsetTallies(self.task.train.subsets)
 
     def _epochs_done(self) -> float:
         return self.step / self.steps_per_epoch

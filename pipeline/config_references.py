@@ -1,0 +1,58 @@
+"""Items of `params.yaml` name each other: every name must be there, and fit."""
+
+from typing import TYPE_CHECKING
+
+from pipeline.errors import InputError, unknown_name
+
+if TYPE_CHECKING:
+    from pipeline.config import Difficulty, Params
+
+
+def check_references(params: "Params", name: str) -> None:
+    """Items name each other: every name must be there."""
+    for key, variant in params.variants.items():
+        if variant.source not in params.sources:
+            raise unknown_name(f"{name}, variants.{key}.source", variant.source, params.sources)
+    for key, split in params.splits.items():
+        _check_split(params, f"{name}, splits.{key}", split)
+    for key, run in params.runs.items():
+        if run.variant not in params.variants and run.variant not in params.views:
+            known = [*params.variants, *params.views]
+            raise unknown_name(f"{name}, runs.{key}.variant", run.variant, known)
+    for key in params.measures:
+        if key not in params.runs:
+            raise unknown_name(f"{name}, measures.{key}", key, params.runs)
+        if params.runs[key].snapshots is None:
+            raise InputError(
+                f"{name}, measures.{key}: run '{key}' leaves no snapshots. Add runs.{key}.snapshots, "
+                "for example {drop: 0.25, first_steps: 3, cap: 24}."
+            )
+        if params.runs[key].vary:
+            raise InputError(
+                f"{name}, measures.{key}: run '{key}' varies, and stands for several. Write the one to be"
+                " measured as a run of its own."
+            )
+    for claim, roles in params.claims.items():
+        for role, key in roles.items():
+            if key not in params.runs and key not in params.splits:
+                raise unknown_name(f"{name}, claims.{claim}.{role}", key, [*params.runs, *params.splits])
+
+
+def _check_split(params: "Params", where: str, split: "Difficulty") -> None:
+    """A split needs a scoring run, on a variant of its own, that scores enough."""
+    if split.run not in params.runs:
+        raise unknown_name(f"{where}.run", split.run, params.runs)
+    scorer, key = params.runs[split.run], f"runs.{split.run}"
+    if not scorer.scores:
+        raise InputError(f"{where}.run: run '{split.run}' keeps no scores. Add {key}.scores: true.")
+    if scorer.variant not in params.variants:
+        raise InputError(
+            f"{where}.run: run '{split.run}' trains on the view '{scorer.variant}'; a scorer needs a variant."
+        )
+    if scorer.vary:
+        raise InputError(f"{where}.run: run '{split.run}' varies; a scorer is one run. Remove {key}.vary.")
+    if split.rule == "thirds" and split.checkpoints > scorer.epochs:
+        raise InputError(
+            f"{where}.checkpoints: {split.checkpoints} epochs are averaged, but run '{split.run}' has "
+            f"{scorer.epochs}. Use {scorer.epochs} or less."
+        )
