@@ -16,7 +16,7 @@ from torch.nn import functional
 from models import build
 from pipeline.config import Run
 from pipeline.gradients import median_of_gradients
-from pipeline.training.updates import update_gradient
+from pipeline.training.updates import UpdateGradient
 
 UPDATES = 200
 
@@ -49,6 +49,8 @@ def the_ways() -> dict[str, Callable[[], object]]:
     inputs, labels = torch.randn(3, 1, 8, 8), torch.tensor([1, 2, 3])
     m3 = Run(variant="real", model={"name": "mlp"}, lr=0.01, batch_size=3, epochs=1, aggregation="m3")
 
+    ours = UpdateGradient(model, parameters, m3)
+
     def as_a_batch() -> object:
         return torch.autograd.grad(functional.cross_entropy(model(inputs), labels), parameters)
 
@@ -65,9 +67,7 @@ def the_ways() -> dict[str, Callable[[], object]]:
 
     return {
         "one backward pass of the three as a batch": as_a_batch,
-        "M3, ours: one batched backward, median by clamp": lambda: update_gradient(
-            model, parameters, inputs, labels, m3
-        ),
+        "M3, ours: one batched backward, median by clamp": lambda: ours(inputs, labels),
         "M3, a backward pass each, median by clamp": lambda: apart(median_of_gradients),
         "M3, a backward pass each, torch.median": lambda: apart(by_sort),
     }

@@ -42,11 +42,16 @@ def run(layout: Layout, params: Params, item: str | None) -> None:
 
 def check_model(params: Params, name: str) -> None:
     """Build the network of a run, and check that the run can train and measure it."""
+    spec = params.runs[name]
+    _check_network(params, name, spec, f"params.yaml, runs.{name}")
+    for point, varied in spec.points().items():
+        _check_network(params, name, varied, f"params.yaml, runs.{name}.vary.{point}")
+
+
+def _check_network(params: Params, name: str, spec: Run, where: str) -> None:
     from models import ModelError, check
 
-    spec = params.runs[name]
     source = params.sources[params.variants[params.variant_of(spec)].source]
-    where = f"params.yaml, runs.{name}"
     try:
         check(spec.model.name, spec.model.options, f"{where}.model")
     except ModelError as error:

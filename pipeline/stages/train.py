@@ -4,7 +4,8 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,20 @@ TOKEN = "tracking.txt"  # names the tracked run of a seed while it trains
 PRIVATE = (TOKEN, CHECKPOINT)  # files of a seed that are no results
 
 
+@dataclass(frozen=True)
+class PointTask(SeedTask):
+    """A seed of one point of a varied run; of a run that stands alone, whose only point has no name."""
+
+    point: str
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return f"{self.point} seed {self.seed}".lstrip()
+
+
 def run(layout: Layout, params: Params, item: str) -> None:
-    """Train every seed of the run `item` into `data/runs/ITEM`."""
+    """Train every seed of the run `item`, at each of its points, into `data/runs/ITEM`."""
     spec = params.runs[item]
     check_model(params, item)
     device = resolve_device(params.device)
@@ -43,13 +56,23 @@ def run(layout: Layout, params: Params, item: str) -> None:
             name: open_split(data, name, device=resolve_device("cpu"), threads=params.threads)
             for name in ("train", "test")
         }
-        _check_batch(item, spec, splits["train"])
+        runs = spec.points() or {"": spec}
+        for run in runs.values():
+            _check_batch(item, run, splits["train"])
         facts = _facts(params, spec, manifest, splits["train"])
         work = layout.checkpoints / "train" / item / _fingerprint(layout, params, facts, str(device))
         tasks = [
-            SeedTask(
-                spec, seed, params.seed, splits["train"], splits["test"], str(device), work / f"seed-{seed}"
+            PointTask(
+                run=run,
+                seed=seed,
+                root_seed=params.seed,
+                train=splits["train"],
+                test=splits["test"],
+                device=str(device),
+                folder=work / point / f"seed-{seed}",
+                point=point,
             )
+            for point, run in runs.items()
             for seed in range(spec.seeds)
         ]
         with track(
@@ -78,6 +101,7 @@ def _facts(params: Params, spec: Run, manifest: Manifest, train: Split) -> dict[
         "root_seed": params.seed,
         "seeds": list(range(spec.seeds)),
         "run": spec.model_dump(mode="json"),
+        "points": {name: point.model_dump(mode="json") for name, point in spec.points().items()},
     }
 
 
@@ -93,13 +117,12 @@ def _fingerprint(layout: Layout, params: Params, facts: dict[str, Any], device: 
 
 
 def _train_all(
-    item: str, params: Params, tasks: list[SeedTask], facts: dict[str, Any], tracker: Tracker
+    item: str, params: Params, tasks: list[PointTask], facts: dict[str, Any], tracker: Tracker
 ) -> None:
-    spec = tasks[0].run
     for task in tasks:
         task.folder.mkdir(parents=True, exist_ok=True)
-    runs = {task.seed: _tracked(tracker, task, facts) for task in tasks}
-    listener = _Listener(item, runs, ProgressLine(f"train {item}", "steps", len(tasks)))
+    runs = [_tracked(tracker, task, facts) for task in tasks]
+    listener = _Listener(item, tasks, runs, ProgressLine(f"train {item}", "steps", len(tasks)))
     started = time.monotonic()
     try:
         side_by_side(
@@ -111,40 +134,48 @@ def _train_all(
         )
     finally:
         listener.line.close()
-    what = f"{len(tasks)} seeds of {spec.model.name} on '{spec.variant}'"
+    first, points = tasks[0].run, len({task.point for task in tasks})
+    varied = f" at {points} points" if points > 1 else ""
+    what = f"{len(tasks) // points} seeds of {first.model.name} on '{first.variant}'{varied}"
     log.info("train %s: %s in %.0f s", item, what, time.monotonic() - started)
 
 
 class _Listener:
     """Passes on what the workers tell: progress to the terminal, curves to the tracked runs."""
 
-    def __init__(self, item: str, runs: Mapping[int, TrackedRun], line: ProgressLine):
-        self.item, self.runs, self.line = item, runs, line
+    def __init__(self, item: str, tasks: Sequence[PointTask], runs: Sequence[TrackedRun], line: ProgressLine):
+        self.item, self.tasks, self.runs, self.line = item, tasks, runs, line
 
     def __call__(self, index: int, message: Any) -> None:
+        name = self.tasks[index].name
         if isinstance(message, Progress):
-            self.line.update(message.seed, message.step, message.total_steps, f"loss {message.loss:.3g}")
+            note = f"loss {message.loss:.3g}" if message.step < message.total_steps else ""
+            self.line.update(index, message.step, message.total_steps, note)
         elif isinstance(message, Committed):
             for point in message.points:
                 subset = "" if point.subset == "all" else f"/{point.subset}"
-                name = f"{point.split}/{point.quantity}{subset}"
-                self.runs[message.seed].log({name: point.value}, step=point.step)
+                metric = f"{point.split}/{point.quantity}{subset}"
+                self.runs[index].log({metric: point.value}, step=point.step)
         elif isinstance(message, Resumed):
             where = f"step {message.step} of {message.total_steps}"
-            log.info("train %s: seed %d goes on from %s.", self.item, message.seed, where)
+            log.info("train %s: %s goes on from %s.", self.item, name, where)
         elif isinstance(message, Diverged):
-            where = f"train {self.item}: seed {message.seed} diverged at step {message.step}"
+            where = f"train {self.item}: {name} diverged at step {message.step}"
             log.warning("%s (loss %s); its run ends there.", where, message.loss)
 
 
-def _tracked(tracker: Tracker, task: SeedTask, facts: dict[str, Any]) -> TrackedRun:
-    """The MLflow run of a seed; after an interruption, the one that it had."""
+def _tracked(tracker: Tracker, task: PointTask, facts: dict[str, Any]) -> TrackedRun:
+    """The MLflow run of a seed at a point; after an interruption, the one that it had."""
     note = task.folder / TOKEN
     resume = note.read_text() if note.is_file() else None
     run = tracker.start(
         seed=task.seed,
-        params=flat(facts["run"]),
-        tags={"dataset_md5": facts["dataset_md5"], "root_seed": str(facts["root_seed"])},
+        params=flat(task.run.model_dump(mode="json", exclude={"vary"})),
+        tags={
+            "dataset_md5": facts["dataset_md5"],
+            "root_seed": str(facts["root_seed"]),
+            **({"point": task.point} if task.point else {}),
+        },
         resume=resume,
     )
     note.write_text(run.token)
@@ -154,7 +185,7 @@ def _tracked(tracker: Tracker, task: SeedTask, facts: dict[str, Any]) -> Tracked
 def _publish(work: Path, target: Path, facts: dict[str, Any]) -> None:
     """Put the finished seeds where DVC looks for them, in one rename."""
     wanted = {f"seed-{seed}" for seed in facts["seeds"]}
-    for folder in work.glob("seed-*"):
+    for folder in work.glob("**/seed-*"):
         if folder.name not in wanted:
             shutil.rmtree(folder)  # of an interrupted run that wanted more seeds
         for name in PRIVATE:

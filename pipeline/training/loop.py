@@ -21,8 +21,9 @@ from pipeline.training.curves import CurvePoint
 from pipeline.training.evaluation import SubsetTallies, evaluate
 from pipeline.training.optimizer import SGD
 from pipeline.training.schedule import learning_rate
+from pipeline.training.scores import Scores, score_examples
 from pipeline.training.snapshots import Snapshot, SnapshotKeeper, save_weights
-from pipeline.training.updates import update_gradient
+from pipeline.training.updates import UpdateGradient
 from pipeline.workers import Report
 
 CHECKPOINT = "checkpoint.pt"
@@ -93,6 +94,7 @@ class SeedTrainer:
         ).to(self.device)
         self.model.train()
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.update_gradient = UpdateGradient(self.model, self.parameters, self.run)
         self.sgd = SGD(self.parameters, momentum=self.run.momentum, weight_decay=self.run.weight_decay)
         self.has_batch_norm = bool(batch_norm_layers(self.model))
         self.steps_per_epoch = task.train.num_examples // self.run.batch_size
@@ -102,6 +104,7 @@ class SeedTrainer:
         self.train_loss = math.inf
         self.last_batch_loss = 0.0  # of the step before; finite until a step says otherwise
         self.points: list[CurvePoint] = []
+        self.scores = Scores() if self.run.scores else None
         self.num_committed = 0
         self.running = self._fresh_running()  # of the epoch's training batches, or None
         self.last_checkpoint = self.last_progress = time.monotonic()
@@ -143,14 +146,8 @@ class SeedTrainer:
     def _update(self, batch: Batch, report: Report) -> None:
         """One step; the weights are left as they are if the loss is not finite."""
         logits: list[Tensor] = []
-        gradient, loss = update_gradient(
-            self.model,
-            self.parameters,
-            batch.inputs,
-            batch.labels,
-            self.run,
-            observe=logits.append if self.running is not None else None,
-        )
+        observe = logits.append if self.running is not None else None
+        gradient, loss = self.update_gradient(batch.inputs, batch.labels, observe)
         self.last_batch_loss = float(loss)
         if self.diverged:
             return
@@ -188,6 +185,8 @@ class SeedTrainer:
         self.running = self._fresh_running()
         test = evaluate(self.model, self.task.test)
         self.train_loss = train["all"]["loss"]
+        if self.scores is not None:
+            self.scores.add(epoch, score_examples(self.model, self.task.train, batch_statistics))
         for split, results in (("train", train), ("test", test)):
             for subset, quantities in results.items():
                 for quantity, value in quantities.items():
@@ -206,6 +205,8 @@ class SeedTrainer:
             columns = [field.name for field in fields(Snapshot) if field.name != "kept_always"]
             curves.write_table(self.task.folder / "snapshots.csv", columns, rows)
         save_weights(weights, self.task.folder / "final.pt")
+        if self.scores is not None:
+            self.scores.write(self.task.folder)
         curves.write_curves(self.points, self.task.folder)
         report(Progress(self.task.seed, self.step, self.step, self.last_batch_loss))
         self._commit(report)
@@ -224,6 +225,7 @@ class SeedTrainer:
             "train_loss": self.train_loss,
             "last_batch_loss": self.last_batch_loss,
             "points": [asdict(point) for point in self.points],
+            "scores": self.scores.state() if self.scores else None,
             "snapshots": self.snapshots.state() if self.snapshots else None,
             "running": self.running.state() if self.running else None,
             "torch_rng": torch.get_rng_state(),
@@ -248,6 +250,8 @@ class SeedTrainer:
         self.step, self.train_loss = state["step"], state["train_loss"]
         self.last_batch_loss = state["last_batch_loss"]
         self.points = [CurvePoint(**point) for point in state["points"]]
+        if self.scores is not None:
+            self.scores.load_state(state["scores"])
         if self.snapshots is not None:
             self.snapshots.load_state(state["snapshots"])
         if self.running is not None:

@@ -17,7 +17,7 @@ from pipeline.training.evaluation import evaluate
 from pipeline.training.optimizer import SGD
 from pipeline.training.schedule import learning_rate
 from pipeline.training.snapshots import SnapshotKeeper, save_weights
-from pipeline.training.updates import update_gradient
+from pipeline.training.updates import UpdateGradient
 from tests.memory import CLASSES, a_run, clustered_split
 
 
@@ -92,7 +92,7 @@ def test_an_update_aggregates_consecutive_micro_batches(aggregation, k):
     (batch,) = split.batches(np.arange(6), 6)
     inputs = batch.inputs.double()
     run = a_run(aggregation=aggregation, micro_batches=k)
-    found, loss = update_gradient(model, list(model.parameters()), inputs, batch.labels, run)
+    found, loss = UpdateGradient(model, list(model.parameters()), run)(inputs, batch.labels)
     size = 6 // k
     parts = [gradient_of(model, inputs[i : i + size], batch.labels[i : i + size]) for i in range(0, 6, size)]
     for index, gradient in enumerate(found):
@@ -109,7 +109,7 @@ def test_a3_is_one_big_batch_and_m3_is_not():
 
     def distance(aggregation: str) -> float:
         run = a_run(batch_size=30, aggregation=aggregation)
-        found, _ = update_gradient(model, list(model.parameters()), batch.inputs, batch.labels, run)
+        found, _ = UpdateGradient(model, list(model.parameters()), run)(batch.inputs, batch.labels)
         return max(float((a - b).abs().max()) for a, b in zip(found, whole, strict=True))
 
     assert distance("a3") < 1e-6  # float32: sums in another order
@@ -123,7 +123,7 @@ def test_parameters_that_the_loss_does_not_reach_get_zeros():
     (batch,) = split.batches(np.arange(6), 6)
     parameters = [*model.parameters(), unused]
     for run in (a_run(), a_run(aggregation="m3"), a_run(micro_batches=6)):
-        found, _ = update_gradient(model, parameters, batch.inputs, batch.labels, run)
+        found, _ = UpdateGradient(model, parameters, run)(batch.inputs, batch.labels)
         assert torch.equal(found[-1], torch.zeros(2))
 
 
