@@ -2,16 +2,17 @@
 
 from torch import nn
 
-from models.errors import require_side
+from models.errors import refuse_divisor, require_divisor, require_side
 
 LEAST_SIDE = 63  # below it torchvision's last pooling has nothing left
 SMALL_LEAST_SIDE = 8
 
 
-def alexnet(input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+def alexnet(input_shape: tuple[int, int, int], num_classes: int, *, width_divisor: int = 1) -> nn.Module:
     """AlexNet with dropout 0: torchvision's for images of 63 pixels and more, else `small_alexnet`."""
     if min(input_shape[1:]) < LEAST_SIDE:
-        return small_alexnet(input_shape, num_classes)
+        return small_alexnet(input_shape, num_classes, width_divisor)
+    refuse_divisor("alexnet", width_divisor, LEAST_SIDE)
     from torchvision.models import alexnet as torchvision_alexnet
 
     model = torchvision_alexnet(num_classes=num_classes, dropout=0.0)
@@ -20,13 +21,15 @@ def alexnet(input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     return model
 
 
-def small_alexnet(input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+def small_alexnet(input_shape: tuple[int, int, int], num_classes: int, width_divisor: int = 1) -> nn.Module:
     """Five convolutions with AlexNet's filters and three overlapping pools, for images of 8 to 62 pixels.
 
     The strided 11x11 stem becomes a 5x5 one of stride 1, the pools are padded so that each halves the map
-    (rounding up), and the classifier has two dense layers of 1,024 units in place of 4,096.
+    (rounding up), and the classifier has two dense layers of 1,024 units in place of 4,096. All of these
+    widths are divided by `width_divisor`.
     """
     require_side("alexnet", input_shape, SMALL_LEAST_SIDE)
+    require_divisor("alexnet", width_divisor)
     channels, height, width = input_shape
     layers: list[nn.Module] = []
     for filters, kernel, pooled in (
@@ -36,18 +39,20 @@ def small_alexnet(input_shape: tuple[int, int, int], num_classes: int) -> nn.Mod
         (256, 3, False),
         (256, 3, True),
     ):
+        filters //= width_divisor
         layers += [nn.Conv2d(channels, filters, kernel, padding=kernel // 2), nn.ReLU()]
         channels = filters
         if pooled:
             layers.append(nn.MaxPool2d(3, stride=2, padding=1))
             height, width = (height + 1) // 2, (width + 1) // 2
     features = nn.Sequential(*layers)
+    units = 1024 // width_divisor
     classifier = nn.Sequential(
-        nn.Linear(channels * height * width, 1024),
+        nn.Linear(channels * height * width, units),
         nn.ReLU(),
-        nn.Linear(1024, 1024),
+        nn.Linear(units, units),
         nn.ReLU(),
-        nn.Linear(1024, num_classes),
+        nn.Linear(units, num_classes),
     )
     model = nn.Sequential()
     model.add_module("features", features)

@@ -25,3 +25,18 @@ def require_side(model: str, input_shape: tuple[int, int, int], least: int, reme
             f"model '{model}': images of {height}x{width} pixels are too small; "
             f"use {least}x{least} or more (image_size: {least}){hint}."
         )
+
+
+def require_divisor(model: str, divisor: int, most: int = 32) -> None:
+    """Refuse a width divisor that leaves the narrowest layers with less than two channels."""
+    if divisor > most:
+        raise ModelError(f"model '{model}': option 'width_divisor' should be 1 to {most}, found {divisor}.")
+
+
+def refuse_divisor(model: str, divisor: int, side: int) -> None:
+    """Refuse a width divisor for images of `side` pixels and more, whose network is torchvision's own."""
+    if divisor != 1:
+        raise ModelError(
+            f"model '{model}': option 'width_divisor' is for images below {side} pixels; from there on the "
+            f"network is torchvision's. Leave it out, or use a smaller image_size."
+        )

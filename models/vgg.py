@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from models.errors import require_side
+from models.errors import refuse_divisor, require_divisor, require_side
 
 CONFIGURATIONS = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}  # table 1 of arXiv 1409.1556
 LEAST_SIDE = 8
@@ -18,28 +18,32 @@ def vgg(name: str, batch_norm: bool = False) -> Callable[[tuple[int, int, int], 
     From 64 pixels on it is torchvision's, 4,096-unit classifier and all. Smaller images get the form that
     CIFAR-10 is trained with: the same convolutions, global average pooling and one linear layer; below 32
     pixels the last max pools are left out, so that the map never falls below 1x1 (8x8 keeps three of five).
+    In this form all widths are divided by `width_divisor`.
     """
 
-    def build(input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+    def build(input_shape: tuple[int, int, int], num_classes: int, *, width_divisor: int = 1) -> nn.Module:
         from torchvision.models.vgg import VGG, cfgs, make_layers
 
         require_side(name, input_shape, LEAST_SIDE)
+        require_divisor(name, width_divisor)
         side = min(input_shape[1:])
         plan = _with_pools(cfgs[CONFIGURATIONS[name]], side.bit_length() - 1)
+        plan = [entry if entry == "M" else entry // width_divisor for entry in plan]
         features = make_layers(plan, batch_norm)
         if input_shape[0] != 3:
-            features[0] = nn.Conv2d(input_shape[0], 64, 3, padding=1)
+            features[0] = nn.Conv2d(input_shape[0], plan[0], 3, padding=1)
         if side < FULL_SIDE:
-            return _small(features, num_classes)
+            return _small(features, 512 // width_divisor, num_classes)
+        refuse_divisor(name, width_divisor, FULL_SIDE)
         return VGG(features, num_classes, dropout=0.0)
 
     return build
 
 
-def _small(features: nn.Sequential, num_classes: int) -> nn.Module:
+def _small(features: nn.Sequential, channels: int, num_classes: int) -> nn.Module:
     """Global average pooling and one linear layer behind `features`; initialised as torchvision's VGG."""
     layers = OrderedDict(features=features, pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten())
-    layers["classifier"] = nn.Linear(512, num_classes)
+    layers["classifier"] = nn.Linear(channels, num_classes)
     for module in features.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

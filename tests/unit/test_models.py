@@ -198,12 +198,26 @@ def test_the_users_own_network(tmp_path, monkeypatch):
             build(name, options, (1, 8, 8), 3)
 
 
+@pytest.mark.parametrize("name", ["alexnet", "vgg11", "vgg11_bn"])
+def test_a_width_divisor_divides_every_width(name):
+    whole = build(name, {}, (1, 8, 8), 3).state_dict()
+    narrow = build(name, {"width_divisor": 4}, (1, 8, 8), 3).state_dict()
+    last = list(whole)[-1].rsplit(".", 1)[0]
+    for key, tensor in whole.items():
+        if tensor.ndim and not key.startswith(last):
+            assert narrow[key].shape[0] == tensor.shape[0] // 4
+    with pytest.raises(ModelError, match="should be 1 to 32, found 64"):
+        build(name, {"width_divisor": 64}, (1, 8, 8), 3)
+    with pytest.raises(ModelError, match="is for images below"):
+        build(name, {"width_divisor": 2}, (3, 64, 64), 3)
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
         ("restnet", {}, r"model 'restnet' is unknown. Did you mean 'resnet'\? Known: .*timm:NAME"),
         ("mlp", {"width": [3]}, r"option 'width' is unknown. Did you mean 'widths'\? Known: widths\."),
-        ("vgg11", {"width": 3}, r"option 'width' is unknown\. It takes none\."),
+        ("vgg11", {"width": 3}, r"option 'width' is unknown\. Did you mean 'width_divisor'\?"),
         ("mlp", {"widths": 3}, "'widths' should be a list of whole numbers of 1 or more, found 3"),
         ("mlp", {"widths": [3, 0]}, "found \\[3, 0\\]"),
         ("mlp", {"widths": [True]}, "found \\[True\\]"),
