@@ -44,3 +44,7 @@ class Layout:
     def measures(self, name: str) -> Path:
         """The tables measured on the snapshots of a run."""
         return self.root / "data" / "measures" / name
+
+    def study(self, name: str) -> Path:
+        """The tables of a study that is more than training and measuring; its stage has the same name."""
+        return self.root / "data" / "studies" / name
