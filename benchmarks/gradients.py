@@ -10,29 +10,22 @@ About 40 minutes on one core; `--quick` takes 3 rounds, without memory and witho
 
 import argparse
 import logging
-import os
-import sys
 import warnings
 
 import torch
 
 from benchmarks.harness.bars import verdicts
 from benchmarks.harness.measurement import Options, Row, measure
+from benchmarks.harness.memory import keep_freed_memory
 from benchmarks.harness.networks import NETWORKS, ON_CPU, ON_GPU, Problem
 from benchmarks.harness.tables import header, table, verdict_table
 from benchmarks.harness.ways import STATISTICS, statistics_of
-
-# glibc gives large freed blocks back to the system and faults them in again with each call: what that costs
-# depends on the order of sizes and is no way's own. All ways run with memory that is kept.
-KEPT_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(2**36), "MALLOC_MMAP_THRESHOLD_": str(2**36)}
 
 
 def main() -> None:
     """Measure what was asked for and print it."""
     arguments = _arguments()
-    if not KEPT_MEMORY.items() <= os.environ.items():  # read when a process starts
-        command = [sys.executable, "-m", "benchmarks.gradients", *sys.argv[1:]]
-        os.execve(sys.executable, command, os.environ | KEPT_MEMORY)
+    keep_freed_memory("benchmarks.gradients")
     logging.basicConfig(level=logging.INFO, format="%(message)s")  # progress, on stderr
     warnings.filterwarnings("ignore")  # the peers' own
     torch.set_num_threads(1)

@@ -14,10 +14,7 @@ from benchmarks.harness.ways import PLAIN, STATISTICS, missing_packages
 def header(options: Options) -> Iterator[str]:
     """On what this was measured, and how to read it."""
     kind = "CPU" if options.device == "cpu" else "wall-clock"
-    device = _processor() if options.device == "cpu" else _accelerator(options.device)
-    versions = f"torch {torch.__version__}, Python {platform.python_version()}"
-    threads = f"{torch.get_num_threads()} thread"
-    yield f"{versions}, {device}, {threads}, float32, {options.rounds} interleaved rounds."
+    yield f"{machine(options.device)}, {options.rounds} interleaved rounds."
     yield ""
     yield (
         f"Time: {kind} seconds; median over rounds of the ratio to the plain forward and backward pass of "
@@ -29,6 +26,13 @@ def header(options: Options) -> Iterator[str]:
     if absent:
         yield ""
         yield f"Not installed: {', '.join(absent)}."
+
+
+def machine(device: str) -> str:
+    """Versions, processor or accelerator, threads."""
+    name = _processor() if device == "cpu" else _accelerator(device)
+    versions = f"torch {torch.__version__}, Python {platform.python_version()}"
+    return f"{versions}, {name}, {torch.get_num_threads()} thread, float32"
 
 
 def table(statistic: str, rows: Sequence[Row], options: Options) -> Iterator[str]:

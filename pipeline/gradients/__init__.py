@@ -7,10 +7,11 @@ docs/gradients.md.
 from pipeline.gradients.aggregation import mean_of_gradients, median_of_gradients, winsorized_mean
 from pipeline.gradients.check import CheckReport, ParameterCheck, check_per_example
 from pipeline.gradients.coherence import Coherence, ImputedCoherence, LayerCoherence
+from pipeline.gradients.curvature import HessianNorm, hessian_norm, largest_gradient
 from pipeline.gradients.delete_one import DeleteOneError, delete_one_error
 from pipeline.gradients.directions import dot_products, helpfulness, total_gradient
 from pipeline.gradients.errors import GradientError, NotFiniteError
-from pipeline.gradients.exact import CoherenceSums, measure_coherence
+from pipeline.gradients.exact import CoherenceSums, measure_coherence, measure_nested
 from pipeline.gradients.exact_gsnr import GsnrSums, measure_gsnr
 from pipeline.gradients.gsnr import Gsnr, GsnrSummary, ImputedGsnr, Moments
 from pipeline.gradients.imputed import (
@@ -18,6 +19,7 @@ from pipeline.gradients.imputed import (
     impute_at_two_sizes,
     impute_coherence,
     impute_coherence_over,
+    impute_nested,
 )
 from pipeline.gradients.imputed_gsnr import ImputedMoments, impute_gsnr
 from pipeline.gradients.layers import batch_norm_layers, stochastic_layers
@@ -37,6 +39,7 @@ __all__ = [
     "Gsnr",
     "GsnrSummary",
     "GsnrSums",
+    "HessianNorm",
     "ImputedCoherence",
     "ImputedGsnr",
     "ImputedMoments",
@@ -57,13 +60,17 @@ __all__ = [
     "delete_one_error",
     "dot_products",
     "helpfulness",
+    "hessian_norm",
     "impute_at_two_sizes",
     "impute_coherence",
     "impute_coherence_over",
     "impute_gsnr",
+    "impute_nested",
+    "largest_gradient",
     "mean_of_gradients",
     "measure_coherence",
     "measure_gsnr",
+    "measure_nested",
     "median_of_gradients",
     "median_of_means",
     "null_band",

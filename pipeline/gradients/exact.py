@@ -1,7 +1,7 @@
 """Exact coherence, from the gradient of every example."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from operator import length_hint
 from typing import Any, Self
 
@@ -50,14 +50,33 @@ def measure_coherence(
     Raises `GradientError`: batch norm, dropout above 0 (not in evaluation mode), a loss of another shape, no
     example, a gradient that is not finite.
     """
-    # Few batches are dealt out in parts, so that every group gets its share.
-    parts = -(-GROUPS // max(1, length_hint(batches, 1)))
-    sums = CoherenceSums(
-        model, loss, batch_norm=batch_norm, standard_error=standard_error, parts_per_batch=parts
-    )
-    for inputs, targets in batches:
-        sums.add(inputs, targets)
-    return sums.finish()
+    return measure_nested(model, [batches], loss, batch_norm=batch_norm, standard_error=standard_error)[-1]
+
+
+def measure_nested(
+    model: nn.Module,
+    parts: Iterable[Batches],
+    loss: Loss,
+    *,
+    batch_norm: BatchNorm = "refuse",
+    standard_error: bool = True,
+) -> list[Coherence]:
+    """Coherence of nested sets of examples in one pass: of the first part, of the first two, .. of all.
+
+    Each of `parts` is what `measure_coherence` calls `batches`, and so is the rest. What it costs beyond one
+    measurement of all is that the sums are read once a part.
+    """
+    sums = CoherenceSums(model, loss, batch_norm=batch_norm, standard_error=standard_error)
+    found = []
+    for batches in parts:
+        # Few batches are dealt out in pieces, so that every group gets its share of every part.
+        pieces = -(-GROUPS // max(1, length_hint(batches, 1)))
+        for inputs, targets in batches:
+            sums.add(inputs, targets, pieces=pieces)
+        found.append(sums.finish())
+    if not found:
+        raise GradientError("no part was given.")
+    return found
 
 
 class CoherenceSums:
@@ -103,12 +122,13 @@ class CoherenceSums:
         """Parameters whose gradients had no fast rule, and the operation that takes them in."""
         return self._pass.fallbacks
 
-    def add(self, inputs: Tensor, targets: Tensor) -> None:
+    def add(self, inputs: Tensor, targets: Tensor, *, pieces: int | None = None) -> None:
         """Add the gradients of a batch, `inputs (b, ...)` and `targets (b, ...)`.
 
-        A gradient that is not finite raises `NotFiniteError`, and spoils the sums.
+        `pieces` takes the place of `parts_per_batch` for this batch. A gradient that is not finite raises
+        `NotFiniteError`, and spoils the sums.
         """
-        parts = _parts(len(inputs), self._parts_per_batch)
+        parts = _parts(len(inputs), min(pieces or self._parts_per_batch, self._groups))
         groups = [(self._dealt + number) % self._groups for number in range(len(parts))]
         norms: dict[str | None, Tensor] = {}
 

@@ -1,6 +1,6 @@
 """Passes over batches that give the gradient of every example, with the network in the mode asked for."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Literal
 
@@ -71,6 +71,32 @@ class ExamplePass:
             ]
         named = [dict(zip(self.parameters, row, strict=True)) for row in sums]
         return WeightedGradients(losses.detach(), named)
+
+    def hessian_product(self, inputs: Tensor, targets: Tensor, vector: Sequence[Tensor]) -> list[Tensor]:
+        """H v with H the Hessian of the sum of the losses, a tensor a parameter, by ordinary autograd.
+
+        Raises `GradientError` for an operation that autograd differentiates once only.
+        """
+        check_batch(inputs, targets)
+        parameters = list(self.parameters.values())
+        with borrowed(self._model, training=self._training):
+            losses = self._loss(self._model(inputs), targets)
+            check_losses(losses, len(inputs))
+            first = torch.autograd.grad(losses.sum(), parameters, create_graph=True, materialize_grads=True)
+            # A gradient that depends on no parameter has no graph: its rows of H are zero.
+            curved = [number for number, gradient in enumerate(first) if gradient.requires_grad]
+            if not curved:
+                return [torch.zeros_like(parameter) for parameter in parameters]
+            gradients, parts = [first[number] for number in curved], [vector[number] for number in curved]
+            try:
+                second = torch.autograd.grad(gradients, parameters, parts, materialize_grads=True)
+            except RuntimeError as error:
+                if "is not implemented" not in str(error):
+                    raise
+                raise GradientError(
+                    f"an operation of the network has no second derivative in PyTorch: {error}."
+                ) from error
+        return list(second)
 
 
 class WeightedGradients:

@@ -69,8 +69,6 @@ def check_enough(batch_size: int, num_batches: int) -> None:
 
 def _common(partitions: Sequence[BatchMoments]) -> BatchMoments:
     """The first of the partitions, which must agree in batch size and number."""
-    if not partitions:
-        raise GradientError("no partition was given.")
     first = partitions[0]
     num_batches = first.squares.shape[1]
     check_enough(first.batch_size, num_batches)

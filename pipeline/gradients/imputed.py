@@ -4,7 +4,8 @@
 imputation.py.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,29 @@ def impute_coherence_over(
     square over partitions: it is that of the examples drawn, which another partition of them does not reduce.
     """
     options = {"batch_norm": batch_norm, "standard_error": standard_error, "memory": memory}
-    return coherence_from_moments([_TwoWalks(model, loss, **options).walk(batches) for batches in partitions])
+    return impute_nested(model, partitions, loss, (), **options)[-1]
+
+
+def impute_nested(
+    model: nn.Module,
+    partitions: Iterable[Batches],
+    loss: Loss,
+    num_batches: Sequence[int],
+    *,
+    batch_norm: BatchNorm = "train",
+    standard_error: bool = True,
+    memory: int = MEMORY,
+) -> list[ImputedCoherence]:
+    """`impute_coherence_over` the first `num_batches` of each partition, for each such number, and over all.
+
+    The numbers ascend; what comes last in the list is that of all batches. One pass. The standard error of a
+    part is NaN where the batch gradients exceed `memory`; that of all takes its second walk then, as ever.
+    """
+    options = {"batch_norm": batch_norm, "standard_error": standard_error, "memory": memory}
+    walks = [_TwoWalks(model, loss, **options).walk(batches, num_batches) for batches in partitions]
+    if not walks:
+        raise GradientError("no partition was given.")
+    return [coherence_from_moments(moments) for moments in zip(*walks, strict=True)]
 
 
 def impute_at_two_sizes(
@@ -212,9 +235,21 @@ class _TwoWalks(ImputedSums):
         else:
             self._kept.clear()
 
-    def walk(self, batches: Batches) -> BatchMoments:
-        """The moments of all of `batches`."""
-        self.add_all(batches)
+    def walk(self, batches: Batches, stops: Sequence[int] = ()) -> list[BatchMoments]:
+        """The moments of the first batches up to each stop, and last those of all of `batches`."""
+        walk, found = iter(batches), []
+        for stop in stops:
+            self.add_all(islice(walk, max(0, stop - self.num_batches)))
+            if self.num_batches != stop:
+                raise GradientError(
+                    f"the first {stop} batches were asked for after {self.num_batches}: numbers of batches "
+                    "should ascend, up to that of all."
+                )
+            found.append(self._moments(self._products(self._kept)))
+        self.add_all(walk)
+        return [*found, self._moments_of_all(batches)]
+
+    def _moments_of_all(self, batches: Batches) -> BatchMoments:
         if not self._standard_error or len(self._kept) == self.num_batches:
             return self._moments(self._products(self._kept))
         again = list(self._products_again(batches))

@@ -10,45 +10,67 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.gradients.aggregation.median import median_of_gradients
-from pipeline.gradients.aggregation.winsorized import check_percent, winsorized_columns
+from pipeline.gradients.aggregation.order_statistics import compiled_means
+from pipeline.gradients.aggregation.winsorized import (
+    check_percent,
+    check_values_at_once,
+    winsorized_columns,
+    winsorized_per_side,
+)
 from pipeline.gradients.checks import check_batch, check_losses
 from pipeline.gradients.engine import Factor, Loss, PerExampleBackward
+from pipeline.gradients.engine.dense import Dense
 from pipeline.gradients.errors import GradientError
 from pipeline.gradients.layers import batch_norm_layers
 
 
 def winsorized_gradient(
-    model: nn.Module, inputs: Tensor, targets: Tensor, loss: Loss, percent: float
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    loss: Loss,
+    percent: float,
+    values_at_once: int | None = None,
 ) -> list[Tensor]:
     """The winsorised mean of the gradients of the examples: a tensor a trainable parameter, in their order.
 
     Coordinate by coordinate, as `winsorized_mean`, without holding the `(b, p)` gradients: memory is that of
-    a forward and a backward pass and a block of coordinates. 0 per cent is bitwise the gradient of the mean
-    loss, 50 the median. NaN in, NaN out. Batch norm in training mode is refused. For many steps keep a
-    `WinsorizedGradient`.
+    a forward and a backward pass and of some coordinates, whose gradients are written out: as many as have
+    `values_at_once` values (2^18 on a CPU, 2^26 on a GPU), but at least those of one unit or channel; up to
+    six copies are made. 0 per cent is bitwise the gradient of the mean loss, 50 the median. NaN in, NaN out.
+    Batch norm in training mode is refused. For many steps keep a `WinsorizedGradient`.
     """
-    return WinsorizedGradient(model, loss, percent)(inputs, targets)[0]
+    return WinsorizedGradient(model, loss, percent, values_at_once)(inputs, targets)[0]
 
 
 class WinsorizedGradient:
     """`winsorized_gradient` of one model and loss, for many batches: keeps what it learns of the network."""
 
-    def __init__(self, model: nn.Module, loss: Loss, percent: float):
+    def __init__(self, model: nn.Module, loss: Loss, percent: float, values_at_once: int | None = None):
         check_percent(percent)
+        if values_at_once is not None:
+            check_values_at_once(values_at_once)
         self._model, self._loss, self._percent = model, loss, percent
+        self._values_at_once = values_at_once
         self._backward = PerExampleBackward(model, loss)
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> tuple[list[Tensor], Tensor]:
         """The gradient, and the losses `(b,)`."""
         _refuse_batch_norm(self._model)
-        if self._percent == 0:
+        extremes = winsorized_per_side(len(inputs), self._percent)
+        if extremes == 0:
             return self._plain(inputs, targets)
+        return _reduced(self._backward, inputs, targets, lambda factor: self._winsorized(factor, extremes))
 
-        def winsorized(factor: Factor) -> Tensor:
-            pieces = [winsorized_columns(block, self._percent) for _, block in factor.blocks()]
-            return torch.cat(pieces).view(factor.shape)
-
-        return _reduced(self._backward, inputs, targets, winsorized)
+    def _winsorized(self, factor: Factor, extremes: int) -> Tensor:
+        # The products of a dense layer are made, used and forgotten in a core's cache.
+        means = compiled_means(factor.lead, factor.trail, extremes) if isinstance(factor, Dense) else None
+        if means is None:
+            blocks = factor.blocks(self._values_at_once)
+            means = torch.cat(
+                [winsorized_columns(block, self._percent, block.numel()) for _, block in blocks]
+            )
+        return means.view(factor.shape)
 
     def _plain(self, inputs: Tensor, targets: Tensor) -> tuple[list[Tensor], Tensor]:
         check_batch(inputs, targets)

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pipeline.config import Run
 from pipeline.errors import InputError
 
 
@@ -26,6 +27,7 @@ class Facts:
     num_classes: int
     root_seed: int
     seeds: tuple[int, ...]
+    run: Run
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ def read_facts(run: Path) -> Facts:
             num_classes=values["num_classes"],
             root_seed=values["root_seed"],
             seeds=tuple(values["seeds"]),
+            run=Run.model_validate(values["run"]),
         )
     except FileNotFoundError as error:
         raise InputError(f"{path}: is missing. {_train(run)}") from error

@@ -1,35 +1,30 @@
 """All snapshots of one seed of a run, measured in a worker process."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from models import ModelError, build
 from pipeline.config import Measure
 from pipeline.datasets import Split
 from pipeline.device import resolve_device
 from pipeline.errors import InputError, Interrupted
-from pipeline.gradients import (
-    Coherence,
-    GradientError,
-    NotFiniteError,
-    batch_norm_layers,
-    impute_coherence_over,
-    measure_coherence,
-)
-from pipeline.measuring.examples import Positions, SplitBatches, drawn_examples, partitions
+from pipeline.gradients import NotFiniteError, batch_norm_layers
+from pipeline.measuring.examples import Positions
 from pipeline.measuring.folder import Facts, SnapshotEntry, load_weights, read_snapshots
-from pipeline.measuring.table import Row, rows_of, undefined
+from pipeline.measuring.numbers import BOUND_QUANTITIES, PAIR_QUANTITIES, Instrument
+from pipeline.measuring.samples import Sample, draw_samples
+from pipeline.measuring.table import MetricRow, Row, rows_of, undefined
+from pipeline.streams import stream_seed
+from pipeline.training.losses import loss_of
 
 if TYPE_CHECKING:
     from pipeline.workers import Report
-
-loss_of_each = partial(cross_entropy, reduction="none")  # (b, classes), (b,) -> (b,)
 
 
 @dataclass(frozen=True)
@@ -57,7 +52,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Undefined:
-    """A snapshot whose gradients are not finite: its row is NaN, and `reason` says where."""
+    """A snapshot whose gradients on a split are not finite: rows are NaN, and `reason` says where."""
 
     seed: int
     step: int
@@ -65,34 +60,32 @@ class Undefined:
     reason: str
 
 
-def measure_seed(task: SeedTask, report: "Report") -> list[Row]:
-    """Measure every snapshot of one seed on every split asked for; rows by step, split, layer."""
+@dataclass(frozen=True)
+class SeedTables:
+    """The rows of one seed: by step, split, subset and layer."""
+
+    coherence: list[Row] = field(default_factory=list)
+    sizes: list[Row] = field(default_factory=list)
+    metrics: list[MetricRow] = field(default_factory=list)
+
+
+def measure_seed(task: SeedTask, report: "Report") -> SeedTables:
+    """Measure every snapshot of one seed on every split asked for."""
     snapshots = read_snapshots(task.folder, task.seed)
-    device = resolve_device(task.device)
-    task = replace(task, splits={name: split.on(device) for name, split in task.splits.items()})
-    model = _build(task.facts).to(device)
-    estimator = estimator_for(task.run, task.measure, model)
-    rows: list[Row] = []
+    seed = _Seed(task, report)
     for done, snapshot in enumerate(snapshots, start=1):
         if report.stop_requested:
             raise Interrupted(f"measure {task.run}: stopped at snapshot {done} of {len(snapshots)}")
-        _load(model, snapshot)
-        measured = {}
-        for name in task.splits:
-            try:
-                measured[name] = _measure(task, model, estimator, name)
-            except NotFiniteError as error:
-                measured[name] = undefined(_num_examples(task, name, estimator))
-                report(Undefined(task.seed, snapshot.step, name, str(error)))
-            rows += rows_of(measured[name], _row(task, snapshot, name, estimator, model))
-        report(Measured(task.seed, done, len(snapshots), next(iter(measured.values())).m_coherence))
-    return rows
+        m_coherence = seed.take(snapshot)
+        report(Measured(task.seed, done, len(snapshots), m_coherence))
+    return seed.tables
 
 
 def estimator_for(run: str, measure: Measure, model: nn.Module) -> str:
     """'exact' or 'imputed': as params say; auto imputes where there is batch norm.
 
-    Raises `InputError` for exact gradients through batch norm in training mode, of which there are none.
+    Raises `InputError` for gradients of single examples through batch norm in training mode, of which there
+    are none.
     """
     normed = batch_norm_layers(model)
     if measure.estimator == "exact" and normed and measure.batch_norm == "train":
@@ -101,6 +94,11 @@ def estimator_for(run: str, measure: Measure, model: nn.Module) -> str:
             f"norm (layer '{normed[0]}') couples. Use imputed, or batch_norm: eval, which measures another "
             "function of the weights."
         )
+    if normed:
+        try:
+            measure.check_single_examples(normed[0])
+        except ValueError as error:
+            raise InputError(f"params.yaml, measures.{run}: {error}.") from error
     if measure.estimator == "auto":
         return "imputed" if normed else "exact"
     return measure.estimator
@@ -123,53 +121,99 @@ def _load(model: nn.Module, snapshot: SnapshotEntry) -> None:
         ) from error
 
 
-def _measure(task: SeedTask, model: nn.Module, estimator: str, name: str) -> Coherence:
-    """Coherence of the drawn examples of split `name` under the present weights."""
-    split, measure = task.splits[name], task.measure
-    positions = _examples(task, name)
-    try:
-        if estimator == "exact":
-            batches = SplitBatches(split, positions, measure.chunk)
-            mode = "eval" if measure.batch_norm == "eval" else "refuse"
-            return measure_coherence(model, batches, loss_of_each, batch_norm=mode)
-        orders = partitions(positions, measure.partitions, measure.batch_size, **_stream(task, name))
-        walks = [SplitBatches(split, order, measure.batch_size) for order in orders]
-        return impute_coherence_over(model, walks, loss_of_each, batch_norm=measure.batch_norm)
-    except NotFiniteError:
-        raise
-    except GradientError as error:
-        raise InputError(f"measure {task.run}: {error}") from error
+class _Seed:
+    """One seed being measured: its network, its samples, the rows so far."""
 
+    def __init__(self, task: SeedTask, report: "Report"):
+        device = resolve_device(task.device)
+        self.task, self.report, self.measure = task, report, task.measure
+        self.splits = {name: split.on(device) for name, split in task.splits.items()}
+        self.model = _build(task.facts).to(device)
+        estimator = estimator_for(task.run, task.measure, self.model)
+        loss = partial(loss_of(task.facts.run), reduction="none")
+        self.instrument = Instrument(task.run, self.model, loss, task.measure, estimator)
+        stream = {"root_seed": task.facts.root_seed, "variant": task.facts.variant}
+        self.samples = {
+            name: draw_samples(task.measure, split, estimator, {**stream, "split": name})
+            for name, split in self.splits.items()
+        }
+        self.tables = SeedTables()
 
-def _examples(task: SeedTask, name: str) -> Positions:
-    return drawn_examples(task.splits[name].num_examples, task.measure.examples, **_stream(task, name))
+    def take(self, snapshot: SnapshotEntry) -> float:
+        """Add the rows of one snapshot; M of the first split."""
+        _load(self.model, snapshot)
+        found = [self._take_split(snapshot, name) for name in self.splits]
+        return found[0]
 
+    def _take_split(self, snapshot: SnapshotEntry, name: str) -> float:
+        """Add the rows of one split; its M. What is not finite is told once."""
+        split, (whole, *subsets) = self.splits[name], self.samples[name]
+        reasons: list[str] = []
+        found = [self._coherence(snapshot, name, sample, reasons) for sample in (whole, *subsets)]
+        if self.measure.pairs:
+            chosen = whole.drawn[: self.measure.pairs]
+            self._metrics(snapshot, name, PAIR_QUANTITIES, self.instrument.pairs, split, chosen, reasons)
+        if self.measure.bound and name == "train":
+            start = stream_seed(self.task.facts.root_seed, "measure", "curvature")
+            take = partial(self.instrument.bound, seed=start)
+            self._metrics(snapshot, name, BOUND_QUANTITIES, take, split, whole.drawn, reasons)
+        if reasons:
+            self.report(Undefined(self.task.seed, snapshot.step, name, reasons[0]))
+        return found[0]
 
-def _num_examples(task: SeedTask, name: str, estimator: str) -> int:
-    """m, as a measurement of the split would have it."""
-    drawn = len(_examples(task, name))
-    return drawn if estimator == "exact" else drawn - drawn % task.measure.batch_size
+    def _coherence(self, snapshot: SnapshotEntry, name: str, sample: Sample, reasons: list[str]) -> float:
+        try:
+            found = self.instrument.coherence(self.splits[name], sample)
+        except NotFiniteError as error:
+            reasons.append(str(error))
+            found = {m: undefined(m) for m in (*sample.sizes, sample.num_examples)}
+        row = self._row(snapshot, name, sample.subset)
+        self.tables.coherence.extend(rows_of(found[sample.num_examples], row))
+        for size in sample.sizes:
+            self.tables.sizes.extend(rows_of(replace(found[size], layers={}), row))
+        return found[sample.num_examples].m_coherence
 
+    def _metrics(
+        self,
+        snapshot: SnapshotEntry,
+        name: str,
+        quantities: tuple[str, ...],
+        take: Callable[[Split, Positions], Mapping[str, float]],
+        split: Split,
+        positions: Positions,
+        reasons: list[str],
+    ) -> None:
+        try:
+            values = take(split, positions)
+        except NotFiniteError as error:
+            reasons.append(str(error))
+            values = dict.fromkeys(quantities, nan)
+        self.tables.metrics.extend(
+            MetricRow(
+                **self._where(snapshot, name), quantity=quantity, value=values[quantity], m=len(positions)
+            )
+            for quantity in quantities
+        )
 
-def _stream(task: SeedTask, name: str) -> dict[str, Any]:
-    """What the random draws for a split depend on."""
-    return {"root_seed": task.facts.root_seed, "variant": task.facts.variant, "split": name}
+    def _row(self, snapshot: SnapshotEntry, name: str, subset: str) -> Callable[..., Row]:
+        """`Row` with the columns filled in that all rows of one measurement share."""
+        imputed = self.instrument.estimator == "imputed"
+        return partial(
+            Row,
+            **self._where(snapshot, name),
+            subset=subset,
+            k=self.measure.batch_size if imputed else 1,
+            estimator=self.instrument.estimator,
+            batch_norm=self.measure.batch_norm if batch_norm_layers(self.model) else "none",
+        )
 
-
-def _row(
-    task: SeedTask, snapshot: SnapshotEntry, name: str, estimator: str, model: nn.Module
-) -> Callable[..., Row]:
-    """`Row` with the columns filled in that all rows of one measurement share."""
-    return partial(
-        Row,
-        run=task.run,
-        seed=task.seed,
-        step=snapshot.step,
-        epoch=snapshot.epoch,
-        loss=snapshot.loss,
-        split=name,
-        subset="all",
-        k=task.measure.batch_size if estimator == "imputed" else 1,
-        estimator=estimator,
-        batch_norm=task.measure.batch_norm if batch_norm_layers(model) else "none",
-    )
+    def _where(self, snapshot: SnapshotEntry, name: str) -> dict[str, Any]:
+        """The columns that say which gradients."""
+        return {
+            "run": self.task.run,
+            "seed": self.task.seed,
+            "step": snapshot.step,
+            "epoch": snapshot.epoch,
+            "loss": snapshot.loss,
+            "split": name,
+        }

@@ -1,4 +1,4 @@
-"""The long table of coherence: a row for each run, seed, snapshot, split, layer and quantity."""
+"""The long tables of a measurement: a row for each run, seed, snapshot, split, subset, layer and quantity."""
 
 import csv
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +14,7 @@ WHOLE_NETWORK = "all"
 
 @dataclass(frozen=True)
 class Row:
-    """One line of `coherence.csv`; the names of the fields are its columns."""
+    """One line of `coherence.csv` and of `sizes.csv`; the names of the fields are its columns."""
 
     run: str
     seed: int
@@ -34,6 +34,21 @@ class Row:
     k: int  # examples behind one gradient; 1 when exact
     estimator: str  # exact | imputed
     batch_norm: str  # none | train | eval
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One line of `metrics.csv`."""
+
+    run: str
+    seed: int
+    step: int
+    epoch: float
+    loss: float
+    split: str
+    quantity: str  # numbers.PAIR_QUANTITIES, numbers.BOUND_QUANTITIES
+    value: float
+    m: int  # examples it is of
 
 
 def rows_of(coherence: Coherence, row: Callable[..., Row]) -> Iterator[Row]:
@@ -61,12 +76,15 @@ def undefined(num_examples: int) -> Coherence:
     )
 
 
-def write_table(rows: Iterable[Row], path: Path) -> None:
-    """Write `rows` as CSV: the same rows give the same bytes (floats by `repr`, which reads back exactly)."""
+def write_table(rows: Iterable[Row | MetricRow], path: Path, kind: type = Row) -> None:
+    """Write `rows` of one `kind` as CSV.
+
+    The same rows give the same bytes: floats by `repr`, which reads back exactly.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(field.name for field in fields(Row))
+        writer.writerow(column.name for column in fields(kind))
         writer.writerows([_text(value) for value in astuple(row)] for row in rows)
 
 

@@ -31,6 +31,8 @@ def run(layout: Layout, params: Params, item: str | None) -> None:
         check_classes(where, source.classes, known_number(source), known_names(source))
     for name in params.runs:
         check_model(params, name)
+    for name in params.splits:
+        _check_split(params, name)
     log.info(
         "params.yaml: %d variants, %d runs, %d of them measured, %d claims to judge: possible.",
         len(params.variants),
@@ -100,11 +102,23 @@ def _check_measure(where: str, measure: Measure, layer: str) -> None:
             f"{where}.estimator: 'exact' needs gradients of single examples, which batch norm (layer"
             f" '{layer}') couples. Use imputed, or batch_norm: eval, which measures another function."
         )
-    if measure.estimator == "auto":
-        try:
+    try:
+        measure.check_single_examples(layer)
+        if measure.estimator == "auto":
             measure.check_batches()
-        except ValueError as error:
-            raise InputError(f"{where}: {error}.") from error
+    except ValueError as error:
+        raise InputError(f"{where}: {error}.") from error
+
+
+def _check_split(params: Params, name: str) -> None:
+    """The classes have to share a set's examples alike; a folder of images is counted once it is read."""
+    from pipeline.studies.difficulty.sets import share_of_class
+
+    split = params.splits[name]
+    number = _known_classes(params.sources[params.variants[params.runs[split.run].variant].source])
+    if number is not None:
+        for size in ("train_examples", "test_examples"):
+            share_of_class(f"params.yaml, splits.{name}.{size}", getattr(split, size), number)
 
 
 def _check_sections(params: Params) -> None:
@@ -114,6 +128,10 @@ def _check_sections(params: Params) -> None:
 
 
 def _classes(source: Source) -> int:
+    return _known_classes(source) or SOME_CLASSES
+
+
+def _known_classes(source: Source) -> int | None:
     if isinstance(source.classes, int):
         return source.classes
-    return len(source.classes or ()) or known_number(source) or SOME_CLASSES
+    return len(source.classes or ()) or known_number(source)

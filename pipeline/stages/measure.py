@@ -1,22 +1,26 @@
-"""The stage `measure`: the coherence of one run's gradients at its snapshots, its seeds side by side."""
+"""The stage `measure`: one run's gradients at its snapshots, its seeds side by side."""
 
 import logging
 import math
 import time
+from pathlib import Path
 from statistics import median
 from typing import Any
 
-from pipeline.config import Params
-from pipeline.datasets import Split, load_manifest, open_split
+from pipeline.config import Measure, Params
+from pipeline.datasets import Split, dataset_md5, open_split
 from pipeline.device import resolve_device
 from pipeline.errors import InputError
 from pipeline.locks import item_lock
 from pipeline.measuring import (
     Facts,
     Measured,
+    MetricRow,
     Row,
+    SeedTables,
     SeedTask,
     Undefined,
+    check_samples,
     measure_seed,
     read_facts,
     write_table,
@@ -31,12 +35,17 @@ log = logging.getLogger("concord")
 
 
 def run(layout: Layout, params: Params, item: str) -> None:
-    """Measure the run `item` into `data/measures/ITEM/coherence.csv`."""
+    """Measure the run `item` into `data/measures/ITEM`.
+
+    Always coherence.csv; sizes.csv and metrics.csv where params ask for what is in them.
+    """
     measure, started = params.measures[item], time.monotonic()
     facts = read_facts(layout.run(item))
     device = resolve_device(params.device)
     with item_lock(layout, "measure", item):
         splits = {name: _open(layout, params, facts, name) for name in measure.splits}
+        for remark in check_samples(item, measure, splits):
+            log.info("measure %s, %s.", item, remark)
         tasks = [
             SeedTask(item, layout.run(item), seed, facts, measure, splits, str(device))
             for seed in facts.seeds
@@ -49,16 +58,16 @@ def run(layout: Layout, params: Params, item: str) -> None:
             item=item,
             tags={"variant": facts.variant, "dataset_md5": facts.dataset_md5},
         ) as tracker:
-            rows = _measure_all(item, params, tasks)
-            _mirror(tracker, params, item, rows)
-        write_table([row for of_seed in rows for row in of_seed], layout.measures(item) / "coherence.csv")
+            tables = _measure_all(item, params, tasks)
+            _mirror(tracker, params, item, tables)
+        _write(layout.measures(item), measure, tables)
     log.info("measure %s: %d seeds in %.0f s", item, len(tasks), time.monotonic() - started)
 
 
 def _open(layout: Layout, params: Params, facts: Facts, name: str) -> Split:
-    """A split of the variant that the run was trained on, if it is still that."""
+    """A split of the variant or view that the run was trained on, if it is still that."""
     folder = layout.variant(facts.variant)
-    if load_manifest(folder).md5 != facts.dataset_md5:
+    if dataset_md5(folder) != facts.dataset_md5:
         raise InputError(
             f"{folder}: was prepared anew after the run was trained on it. Run `dvc repro`, which trains "
             "again."
@@ -66,7 +75,25 @@ def _open(layout: Layout, params: Params, facts: Facts, name: str) -> Split:
     return open_split(folder, name, device=resolve_device("cpu"), threads=params.threads)
 
 
-def _measure_all(item: str, params: Params, tasks: list[SeedTask]) -> list[list[Row]]:
+def _write(folder: Path, measure: Measure, tables: list[SeedTables]) -> None:
+    """The tables of all seeds; one that params do not ask for does not stay from an earlier time."""
+    write_table([row for of_seed in tables for row in of_seed.coherence], folder / "coherence.csv")
+    beside = {
+        "sizes.csv": (bool(measure.sizes), Row, [row for of_seed in tables for row in of_seed.sizes]),
+        "metrics.csv": (
+            bool(measure.pairs) or measure.bound,
+            MetricRow,
+            [row for of_seed in tables for row in of_seed.metrics],
+        ),
+    }
+    for name, (wanted, kind, rows) in beside.items():
+        if wanted:
+            write_table(rows, folder / name, kind)
+        else:
+            (folder / name).unlink(missing_ok=True)
+
+
+def _measure_all(item: str, params: Params, tasks: list[SeedTask]) -> list[SeedTables]:
     """The rows of each seed, in the order of `tasks`."""
     line = ProgressLine(f"measure {item}", "snapshots", len(tasks))
 
@@ -75,10 +102,10 @@ def _measure_all(item: str, params: Params, tasks: list[SeedTask]) -> list[list[
             line.update(message.seed, message.done, message.total, f"M {message.m_coherence:.3g}")
         elif isinstance(message, Undefined):
             where = f"measure {item}: seed {message.seed}, step {message.step}, {message.split}"
-            log.warning("%s: %s The row is NaN.", where, message.reason)
+            log.warning("%s: %s Its rows are NaN.", where, message.reason)
 
     try:
-        rows = side_by_side(
+        tables = side_by_side(
             measure_seed,
             tasks,
             processes=processes_for(params, tasks[0].device),
@@ -87,14 +114,14 @@ def _measure_all(item: str, params: Params, tasks: list[SeedTask]) -> list[list[
         )
     finally:
         line.close()
-    for task, of_seed in zip(tasks, rows, strict=True):
-        log.info("measure %s, seed %d: %s", item, task.seed, summary(of_seed))
-    return rows
+    for task, of_seed in zip(tasks, tables, strict=True):
+        log.info("measure %s, seed %d: %s", item, task.seed, summary(of_seed.coherence))
+    return tables
 
 
 def summary(rows: list[Row]) -> str:
     """How many snapshots, how measured, and the M of the whole network on each split, in words."""
-    whole = [row for row in rows if row.layer == "all" and row.quantity == "m_coherence"]
+    whole = [row for row in rows if (row.subset, row.layer, row.quantity) == ("all", "all", "m_coherence")]
     parts = [f"{len({row.step for row in whole})} snapshots, {whole[0].estimator}"]
     for split in dict.fromkeys(row.split for row in whole):
         values = [row.value for row in whole if row.split == split and not math.isnan(row.value)]
@@ -104,13 +131,27 @@ def summary(rows: list[Row]) -> str:
     return "; ".join(parts)
 
 
-def _mirror(tracker: Tracker, params: Params, item: str, rows: list[list[Row]]) -> None:
+def _mirror(tracker: Tracker, params: Params, item: str, tables: list[SeedTables]) -> None:
     """One tracked run for each seed, with every number of its rows."""
-    for of_seed in rows:
-        run = tracker.start(seed=of_seed[0].seed, params=flat(params.measures[item].model_dump(mode="json")))
-        steps: dict[int, dict[str, float]] = {}
-        for row in of_seed:
-            name = f"{row.split}/{row.quantity}" + ("" if row.layer == "all" else f"/{row.layer}")
-            steps.setdefault(row.step, {})[name] = row.value
-        for step, values in steps.items():
+    for of_seed in tables:
+        seed = of_seed.coherence[0].seed
+        run = tracker.start(seed=seed, params=flat(params.measures[item].model_dump(mode="json")))
+        for step, values in metrics_by_step(of_seed).items():
             run.log(values, step=step)
+
+
+def metrics_by_step(tables: SeedTables) -> dict[int, dict[str, float]]:
+    """What is mirrored at each step: `SPLIT/QUANTITY`, then subset, layer or size where there is one.
+
+    M and alpha of the examples compared in pairs end in `/pairs`, beside those of all drawn.
+    """
+    steps: dict[int, dict[str, float]] = {}
+    for row in tables.coherence:
+        parts = [part for part in (row.subset, row.layer) if part != "all"]
+        steps.setdefault(row.step, {})["/".join([row.split, row.quantity, *parts])] = row.value
+    for row in tables.sizes:
+        steps[row.step][f"{row.split}/{row.quantity}/m{row.m}"] = row.value
+    for row in tables.metrics:
+        twice = "/pairs" if row.quantity in ("m_coherence", "alpha") else ""
+        steps[row.step][f"{row.split}/{row.quantity}{twice}"] = row.value
+    return steps

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from pipeline.paths import Layout
 from pipeline.stages import report
-from tests import made_up_runs
+from tests import made_up_claims, made_up_runs
 from tests.browser.conftest import Seen, overflows
 
 
@@ -19,6 +19,16 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made_up_runs.write_study(layout, params)
     report.run(layout, params)
     return layout.reports
+
+
+@pytest.fixture(scope="module")
+def folded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a report with panels that are folded, a heat map and a matrix among them."""
+    study = made_up_runs.params(made_up_claims.PARAMS)
+    layout = Layout(tmp_path_factory.mktemp("claims"))
+    made_up_claims.write_all(layout, study)
+    few = {name: study.claims[name] for name in ("CG-5", "CG-8")}
+    return report.write_report(layout, study.model_copy(update={"claims": few})).page
 
 
 def _claims(reports: Path) -> list[dict]:
@@ -73,3 +83,20 @@ def test_nothing_sticks_out_at_the_side(reports: Path, page: Page, width: int) -
     page.set_viewport_size({"width": width, "height": 800})
     page.goto((reports / "index.html").as_uri())
     assert not overflows(page)
+
+
+def test_folded_panels_open_at_a_click_and_stay_within_the_page(folded: Path, page: Page, seen: Seen) -> None:
+    page.goto(folded.as_uri())
+    figure = page.locator("figure", has=page.get_by_text("M over depth and time"))
+    depth = figure.locator("details", has=page.get_by_text("M over depth and time"))
+    expect(depth.locator("svg").first).to_be_hidden()
+    depth.locator("summary").click()
+    expect(depth.locator("svg").first).to_be_visible()
+    for summary in reversed(
+        figure.locator("details:not([open]) > summary").all()
+    ):  # the rest keep their place
+        summary.click()
+    for width in (380, 1400):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert not overflows(page)
+    assert (seen.requested, seen.errors) == ([folded.as_uri()], [])

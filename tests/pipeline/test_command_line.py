@@ -27,6 +27,7 @@ runs:
     {variant: real, model: resnet, lr: 0.1, batch_size: 6, epochs: 1, snapshots: {}}
   plain:
     {variant: real, model: mlp, lr: 0.1, batch_size: 6, epochs: 1, snapshots: {}}
+splits: {}
 measures:
   normed: {examples: 20, batch_size: 5}
 claims: {}
@@ -187,6 +188,21 @@ WRONG = {
         "claims: {}",
         "",
         "claims: is missing, and DVC wants it. Write claims: {}",
+    ),
+    "pairs of examples with batch norm": (
+        "examples: 20, batch_size: 5",
+        "examples: 20, batch_size: 5, pairs: 10",
+        "measures.normed: pairs needs gradients of single examples, which batch norm (layer '",
+    ),
+    "constants of the bound with batch norm": (
+        "examples: 20, batch_size: 5",
+        "examples: 20, batch_size: 5, bound: true",
+        "measures.normed: bound needs gradients of single examples, which batch norm (layer '",
+    ),
+    "sizes too small to impute from": (
+        "examples: 20, batch_size: 5",
+        "examples: 20, batch_size: 5, sizes: [15, 20]",
+        "measures.normed: sizes 15 give fewer than 4 batches of batch_size 5; use batch_size 3 or less.",
     ),
     "exact estimator with batch norm": (
         "batch_size: 5}",

@@ -1,12 +1,9 @@
 """Measuring a run's snapshots: which examples, which numbers, which bytes, and what is refused."""
 
 import csv
-import hashlib
-import json
 import math
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,14 +13,11 @@ from torch import nn
 from models import build
 from pipeline.claims.reading import COHERENCE_COLUMNS, read_coherence
 from pipeline.config import Measure, parse_params
-from pipeline.datasets import Split, load_manifest
-from pipeline.datasets.readers import Resident
+from pipeline.datasets import load_manifest
 from pipeline.errors import InputError, Interrupted
 from pipeline.gradients import measure_coherence
 from pipeline.measuring import (
     Measured,
-    Row,
-    SeedTask,
     Undefined,
     drawn_examples,
     measure_seed,
@@ -33,78 +27,10 @@ from pipeline.measuring import (
 )
 from pipeline.stages import measure as stage
 from pipeline.stages import prepare
+from tests.made_up_snapshots import Listener, find, task, write_run
 
 LOSS = nn.CrossEntropyLoss(reduction="none")
 STREAM = {"root_seed": 0, "variant": "real", "split": "train"}
-
-
-@dataclass
-class Listener:
-    """Stands in for a worker's report."""
-
-    messages: list = field(default_factory=list)
-    stop_requested: bool = False
-
-    def __call__(self, message) -> None:
-        self.messages.append(message)
-
-
-def split_in_memory(count: int, seed: int = 0) -> Split:
-    generator = np.random.default_rng(seed)
-    labels = generator.integers(0, 3, count)
-    images = torch.from_numpy(generator.normal(size=(count, 1, 8, 8)).astype(np.float32))
-    images[:, 0, 0] += torch.from_numpy(labels)[:, None]  # something to learn
-    return Split(
-        num_classes=3,
-        input_shape=(1, 8, 8),
-        labels=labels,
-        original_labels=labels,
-        is_corrupt=np.zeros(count, bool),
-        indices=np.arange(count),
-        reader=Resident(torch.device("cpu"), images),
-    )
-
-
-def write_run(
-    folder: Path, model: str, *, options=None, seeds=(0,), steps=(0, 4), md5="?", classes=3, spoil=None
-) -> Path:
-    """A run folder as the stage train leaves it, with weights that were never trained."""
-    facts = {
-        "variant": "real",
-        "dataset_md5": md5,
-        "model": {"name": model, "options": options or {}},
-        "input_shape": [1, 8, 8],
-        "num_classes": classes,
-        "root_seed": 0,
-        "seeds": list(seeds),
-        "run": {},
-    }
-    for seed in seeds:
-        snapshots = folder / f"seed-{seed}" / "snapshots"
-        snapshots.mkdir(parents=True)
-        lines = ["step,epoch,loss,file,sha256"]
-        for step in steps:
-            torch.manual_seed(100 * seed + step)
-            network = build(model, options or {}, (1, 8, 8), classes)
-            if spoil is not None and step == steps[-1]:
-                spoil(network)
-            path = snapshots / f"step-{step:08d}.pt"
-            with path.open("wb") as file:
-                torch.save(network.state_dict(), file)
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            lines.append(f"{step},{step / 8},{1.5 - step / 10},snapshots/{path.name},{digest}")
-        (folder / f"seed-{seed}" / "snapshots.csv").write_text("\n".join(lines) + "\n")
-    (folder / "run.json").write_text(json.dumps(facts))
-    return folder
-
-
-def task(folder: Path, measure: Measure, sizes=(("train", 90), ("test", 50)), seed: int = 0) -> SeedTask:
-    splits = {name: split_in_memory(size, index) for index, (name, size) in enumerate(sizes)}
-    return SeedTask(folder.name, folder, seed, read_facts(folder), measure, splits, "cpu")
-
-
-def find(rows: list[Row], **wanted) -> list[Row]:
-    return [row for row in rows if all(getattr(row, name) == value for name, value in wanted.items())]
 
 
 EXACT = Measure(examples=64, batch_size=16)
@@ -114,7 +40,7 @@ CNN = {"widths": [4, 4], "dense": [8]}
 def test_exact_rows_are_the_library_on_the_drawn_examples(tmp_path):
     folder = write_run(tmp_path / "a", "cnn", options=CNN)
     given = task(folder, EXACT)
-    rows = measure_seed(given, Listener())
+    rows = measure_seed(given, Listener()).coherence
     layers = ["all", "conv1", "conv2", "fc1", "fc2"]
     whole = ["alpha", "alpha_unbiased", "m_coherence"]
     expected = [
@@ -146,7 +72,8 @@ IMPUTED = Measure(examples=64, batch_size=6, partitions=2)
 
 
 def test_batch_norm_is_imputed_on_whole_batches(tmp_path):
-    rows = measure_seed(task(write_run(tmp_path / "a", "resnet", options=RESNET), IMPUTED), Listener())
+    given = task(write_run(tmp_path / "a", "resnet", options=RESNET), IMPUTED)
+    rows = measure_seed(given, Listener()).coherence
     assert {(row.estimator, row.batch_norm, row.k) for row in rows} == {("imputed", "train", 6)}
     assert {(row.split, row.m) for row in rows} == {("train", 60), ("test", 48)}
     assert all(row.n_live == row.m // row.k for row in find(rows, layer="all"))
@@ -159,7 +86,7 @@ def test_evaluation_mode_is_measured_and_labelled(tmp_path):
     folder = write_run(tmp_path / "a", "resnet", options=RESNET, steps=(0,))
     for estimator, k in (("exact", 1), ("imputed", 6)):
         spec = Measure(examples=64, batch_size=6, estimator=estimator, batch_norm="eval")
-        rows = measure_seed(task(folder, spec), Listener())
+        rows = measure_seed(task(folder, spec), Listener()).coherence
         assert {(row.estimator, row.batch_norm, row.k) for row in rows} == {(estimator, "eval", k)}
 
 
@@ -174,7 +101,7 @@ def test_exact_through_batch_norm_is_refused(tmp_path):
 def test_the_same_snapshots_give_the_same_bytes(tmp_path):
     folder = write_run(tmp_path / "a", "resnet", options=RESNET)
     for name in ("one.csv", "two.csv"):
-        write_table(measure_seed(task(folder, IMPUTED), Listener()), tmp_path / name)
+        write_table(measure_seed(task(folder, IMPUTED), Listener()).coherence, tmp_path / name)
     assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
 
 
@@ -219,7 +146,7 @@ def test_weights_that_diverged_are_undefined_and_said(tmp_path):
         network.fc1.weight.data[0, 0] = math.nan
 
     folder, listener = write_run(tmp_path / "a", "mlp", options={"widths": [4]}, spoil=spoil), Listener()
-    rows = measure_seed(task(folder, EXACT), listener)
+    rows = measure_seed(task(folder, EXACT), listener).coherence
     spoilt = find(rows, step=4)
     assert [(row.split, row.layer, row.m, row.n_live) for row in spoilt[::3]] == [
         ("train", "all", 64, 0),

@@ -18,6 +18,7 @@ EVERYTHING = {
     "train@m3-labels50",
     "measure@resnet-real",
     "measure@resnet-noise",
+    "examples",
     "report",
 }
 
@@ -55,6 +56,7 @@ def test_it_leaves_a_claims_table_a_page_and_a_clean_tree(first):
     assert verdicts["CG-1"] in ("holds", "fails")
     assert verdicts["CG-4-labels50"] in ("holds", "fails")
     assert verdicts["CG-4-real"] == verdicts["G-1"] == "not run"
+    assert {verdicts[f"CG-E{number}"] for number in (1, 4, 5, 6, 7, 8)} == {"holds"}
     shown = pipeline(folder, "show").stdout
     assert "CG-4-labels50" in shown
     assert "reports/index.html" in shown

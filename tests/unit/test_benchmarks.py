@@ -16,6 +16,7 @@ from benchmarks.harness.tables import table, verdict_table
 from benchmarks.harness.timing import Timing, time_in_turns
 from benchmarks.harness.ways import OURS, PLAIN, STATISTICS, statistics_of
 from benchmarks.harness.without_library import loop_moments, loop_norms, torch_func_moments
+from benchmarks.winsorized import SELECTIONS, _by_torch_func, _ours, verdict
 
 
 def _network(shape, num_classes):
@@ -153,3 +154,22 @@ def test_a_way_that_fails_is_a_dash_with_a_reason():
 def test_the_table_of_goals_says_which_are_not_met():
     rows = [_row(PLAIN, 1), _row(OURS, 1.2)]
     assert "| 1.200 | **not met** |" in "\n".join(verdict_table(verdicts(rows, {"vgg11": 0})))
+
+
+@pytest.mark.parametrize("select", SELECTIONS.values(), ids=SELECTIONS)
+def test_winsorising_peers_compute_what_ours_does(select):
+    network = replace(TINY, batch_size=40)  # 2 % of 39 rounds to 1 a side
+    peer = _by_torch_func(select)(Problem.of(network, dtype=torch.float64))()
+    ours = _ours(2.0)(Problem.of(network, dtype=torch.float64))()
+    plain = _ours(0.0)(Problem.of(network, dtype=torch.float64))()
+    for one, other, mean in zip(ours, peer, plain, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-15)  # rounding of float64
+        assert not torch.allclose(one, mean)
+
+
+def test_the_goal_of_winsorising_is_met_or_not():
+    def steps(ratio):
+        return {"Concord, 2 %": Timing(ratio, ratio, ratio, 3, 0.5)}
+
+    assert verdict("MLP", steps(6.0)).is_met
+    assert not verdict("MLP", steps(6.1)).is_met

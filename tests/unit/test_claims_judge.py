@@ -87,6 +87,14 @@ def test_few_seeds_are_said():
     assert judge(claim(Reading("a", (3.0,), ">=", 2.0)), RUNS).reason == "1 of at least 3 seeds"
 
 
+def test_where_nothing_is_drawn_one_number_is_enough():
+    sure = Reading("a", (3.0,), ">=", 2.0, deterministic=True)
+    assert judge(claim(sure), RUNS).reason == ""
+    assert judge(claim(sure, Reading("b", (3.0,), ">=", 2.0)), RUNS).reason == "1 of at least 3 seeds"
+    wrong = Reading("a", (1.0,), ">=", 2.0, deterministic=True)
+    assert judge(claim(wrong), RUNS).reason == "a: 1, needs >= 2"
+
+
 def test_measurements_that_give_no_number_are_a_reason():
     def read(runs):
         raise UnreadableError("nothing to see")
@@ -122,7 +130,8 @@ def test_without_params_every_claim_is_there_and_says_why_it_was_not_run():
     assert {entry["verdict"] for entry in entries} == {"not run"}
     reasons = {entry["id"]: entry["reason"] for entry in entries}
     assert reasons["CG-1"] == "params.yaml names no runs for it: claims.CG-1 needs real, noise"
-    assert reasons["CG-3"] == "its experiment is not built yet: winsorised SGD over c and label noise"
+    assert reasons["CG-8"] == "params.yaml names no runs for it: claims.CG-8 needs a name for each run"
+    assert reasons["G-4"].startswith("its experiment is not built yet: GSNR over training")
     assert reasons["CG-4"].startswith("none of its parts was run: CG-4-real, ")
 
 

@@ -133,6 +133,35 @@ def test_impossible_combinations_are_refused(keys, message):
     assert message in refusal("batch_size: 30", keys)
 
 
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("sizes: [50, 600]", "sizes 600 is more than the examples drawn, 500"),
+        ("subset_examples: 501", "subset_examples 501 is more than the examples drawn, 500"),
+        ("pairs: 501", "pairs 501 is more than the examples drawn, 500"),
+        ("pairs: 1", "pairs 1 is no pair; use 2 or more examples, or 0"),
+        ("bound: true, splits: [test]", "bound is of the training examples: add train to splits"),
+        (
+            "estimator: imputed, sizes: [500, 60]",
+            "sizes 60 give fewer than 4 batches of batch_size 20; use batch_size 15 or less",
+        ),
+        ("estimator: imputed, sizes: [2]", "batch_size 20; use 80 or more"),
+        ("estimator: imputed, subset_examples: 79", "subset_examples 79 give fewer than 4 batches"),
+    ],
+)
+def test_impossible_measurements_are_refused(keys, message):
+    found = refusal("measures: {}", f"measures: {{a: {{{keys}}}}}")
+    assert found.startswith("params.yaml, measures.a: ")
+    assert message in found
+
+
+def test_measurements_beside_coherence_are_read():
+    text = VALID.replace("epochs: 3", "epochs: 3, snapshots: {}")
+    keys = "sizes: [8, 500], subsets: [pristine, corrupt], subset_examples: 80, pairs: 500, bound: true"
+    measure = parse_params(text.replace("measures: {}", f"measures: {{a: {{{keys}}}}}"), "p").measures["a"]
+    assert (measure.sizes, measure.subsets) == ((8, 500), ("pristine", "corrupt"))
+
+
 def test_several_mistakes_are_told_at_once():
     text = VALID.replace("lr: 0.1", "lr: 0").replace("epochs: 3", "epochs: 0")
     with pytest.raises(InputError) as caught:
@@ -158,8 +187,10 @@ def test_a_file_in_another_encoding_is_named(tmp_path):
         load_params(path)
 
 
-def test_the_first_run_of_the_file_shows_every_key():
-    """The file is the documentation: a new key of a run must be written where users look."""
+def test_the_first_run_and_measure_of_the_file_show_every_key():
+    """The file is the documentation: a new key must be written where users look."""
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     first = next(iter(values["runs"].values()))
     assert set(first) == set(Params.model_fields["runs"].annotation.__args__[1].model_fields)
+    measure = next(iter(values["measures"].values()))
+    assert set(measure) == set(Params.model_fields["measures"].annotation.__args__[1].model_fields)

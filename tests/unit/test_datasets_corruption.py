@@ -53,6 +53,27 @@ def test_all_labels_uniform_leaves_a_tenth_as_it_was(tmp_path):
     assert set(found.labels) == set(range(10))
 
 
+@pytest.mark.parametrize("fraction", [0.25, 1.0])
+def test_next_labels_are_those_of_the_next_class_and_all_corrupt(tmp_path, fraction):
+    found = corrupted(tmp_path, noise_labels=fraction, label_noise="next")
+    changed = found.labels != LABELS
+    assert changed.sum() == found.is_relabelled.sum() == round(fraction * len(INDICES))
+    np.testing.assert_array_equal(found.is_corrupt, changed)
+    following = dict(zip(range(10), [*range(1, 10), 0], strict=True))
+    assert all(following[old] == new for old, new in zip(LABELS[changed], found.labels[changed], strict=True))
+
+
+def test_both_kinds_of_label_noise_hit_the_same_training_examples_and_no_test_example(tmp_path):
+    uniform, following = (
+        corrupted(tmp_path, noise_labels=0.3, label_noise=kind) for kind in ("uniform", "next")
+    )
+    np.testing.assert_array_equal(uniform.is_relabelled, following.is_relabelled)
+    assert (uniform.labels != following.labels).any()
+    test = corrupted(tmp_path, "test", noise_labels=0.3, label_noise="next")
+    np.testing.assert_array_equal(test.labels, LABELS)
+    assert not test.is_corrupt.any()
+
+
 @pytest.mark.parametrize("other", [{"root_seed": 2}, {"source_name": "yours"}, {"split": "test"}])
 def test_root_seed_source_and_split_have_streams_of_their_own(tmp_path, other):
     same = corrupted(tmp_path, noise_images=0.5).is_noise

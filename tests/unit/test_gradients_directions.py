@@ -21,7 +21,6 @@ from pipeline.gradients import (
     total_gradient,
     winsorized_gradient,
 )
-from pipeline.gradients.aggregation import order_statistics, winsorized
 from pipeline.gradients.engine.operations import RULES
 from pipeline.gradients.pairs import GramStatistics
 
@@ -197,33 +196,6 @@ def test_robust_gradients_say_what_they_need():
             median_of_means(model, *pictures(), LOSS, groups)
     with pytest.raises(GradientError, match=r"percent should lie in \[0, 50\], found 51"):
         winsorized_gradient(model, *pictures(), LOSS, 51)
-
-
-@given(st.integers(3, 40), st.integers(0, 10**6), st.booleans())
-@settings(max_examples=30, deadline=None)  # the first one compiles
-def test_the_compiled_winsorised_mean_is_the_sort(m, seed, ties):
-    rows = torch.randn(m, 300, generator=torch.Generator().manual_seed(seed))
-    if ties:
-        rows = rows.round()
-    rows[m // 2, 7], rows[0, 9], rows[1, 11] = torch.nan, torch.inf, -torch.inf
-    for extremes in {1, min(5, (m - 1) // 2), (m - 1) // 2}:
-        compiled = order_statistics.compiled_means(rows, extremes)
-        expected = winsorized._by_sort(rows, extremes)
-        # Selected values are the same; only sums of up to 40 float32 are rounded in another order.
-        torch.testing.assert_close(compiled, expected, rtol=1e-5, atol=1e-5, equal_nan=True)
-        assert compiled[7].isnan()
-
-
-def test_winsorising_without_numba_sorts(monkeypatch):
-    rows = torch.randn(30, 50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    compiled = winsorized.winsorized_columns(rows, 5)
-    monkeypatch.setattr(order_statistics, "find_spec", lambda name: None)
-    order_statistics._compiled.cache_clear()
-    try:
-        assert order_statistics.compiled_means(rows, 1) is None
-        torch.testing.assert_close(winsorized.winsorized_columns(rows, 5), compiled, rtol=1e-12, atol=1e-14)
-    finally:
-        order_statistics._compiled.cache_clear()
 
 
 MEASURES = {

@@ -9,7 +9,7 @@ from pipeline.claims import judge_all, read_records
 from pipeline.paths import Layout
 from pipeline.reporting import sections
 from pipeline.reporting.figures import MOST_LAYERS, draw
-from pipeline.reporting.panels import coherence_panel
+from pipeline.reporting.panels import coherence_panel, series_of
 from pipeline.reporting.style import COLOURS, GUIDE
 from tests.made_up_runs import PARAMS, params, snapshot, write_coherence, write_study
 
@@ -30,7 +30,7 @@ def panel_of(layout: Layout, rows: list) -> str:
     """The SVG of M over epochs where both runs have these rows."""
     for key in ("net-real", "net-noise"):
         write_coherence(layout, key, rows)
-    return coherence_panel("m", runs(layout), "train", "epoch", "M").svg
+    return coherence_panel("m", series_of(runs(layout), "train"), "epoch", "M").svg
 
 
 @pytest.fixture
@@ -48,14 +48,16 @@ def three(step: int, value: float, **other) -> list:
 def test_drawing_twice_gives_the_same_bytes_without_date_or_group_names(layout):
     first, second = draw("CG-1", runs(layout)), draw("CG-1", runs(layout))
     assert first == second
-    for panel in first:
+    for panel in first.panels:
         assert "<dc:date>" not in panel.svg
         assert '<g id="' not in panel.svg
 
 
 def test_no_two_panels_of_a_page_share_an_id(layout):
     ids = [
-        name for panel in draw("CG-2", runs(layout)) for name in set(re.findall(r' id="([^"]+)"', panel.svg))
+        name
+        for panel in draw("CG-2", runs(layout)).panels
+        for name in set(re.findall(r' id="([^"]+)"', panel.svg))
     ]
     assert len(ids) == len(set(ids))
 
@@ -83,7 +85,7 @@ def test_layers_of_a_deep_network_are_thinned_and_counted(own):
     rows = [row for layer in ("all", *layers) for row in three(10, 2.0, layer=layer)]
     for key in ("net-real", "net-noise"):
         write_coherence(own, key, rows)
-    small = [panel.title for panel in draw("CG-2", runs(own)) if panel.small]
+    small = [panel.title for panel in draw("CG-2", runs(own)).panels if panel.small]
     assert len(small) == MOST_LAYERS
     assert (small[0], small[-1]) == ("1. layer0", "30. layer29")
     records = read_records(own, params())
@@ -99,12 +101,14 @@ def test_pristine_and_corrupt_are_drawn_where_both_are_there(own):
     text = PARAMS.replace("&a3 {variant: real", "&a3 {variant: images50")
     write_study(own, params(text))
     records = read_records(own, params(text))
-    titles = [each.title for each in draw("CG-4-images50", {"mean": records["a3"], "median": records["m3"]})]
+    both = {"mean": records["a3"], "median": records["m3"]}
+    titles = [each.title for each in draw("CG-4-images50", both).panels]
     assert "Train accuracy, pristine examples" in titles
     assert "Train accuracy, corrupt examples" in titles
 
 
 def test_where_every_example_is_pristine_the_halves_are_not_drawn(layout):
     records = read_records(layout, params())
-    titles = [each.title for each in draw("CG-4-real", {"mean": records["a3"], "median": records["m3"]})]
+    both = {"mean": records["a3"], "median": records["m3"]}
+    titles = [each.title for each in draw("CG-4-real", both).panels]
     assert titles == ["Train accuracy", "Test accuracy"]

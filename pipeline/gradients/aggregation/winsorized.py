@@ -9,20 +9,23 @@ from torch import Tensor
 from pipeline.gradients.aggregation.order_statistics import compiled_means
 from pipeline.gradients.errors import GradientError
 
-BLOCK = 2**22  # values sorted at once: bounds the memory, not the result
-FEW = 11  # extremes up to which the compiled pass over the rows beats a sort
+BLOCK = 2**22  # values sorted at once, unless said otherwise
 
 
-def winsorized_mean(gradients: Sequence[Tensor], percent: float) -> list[Tensor]:
+def winsorized_mean(gradients: Sequence[Tensor], percent: float, values_at_once: int = BLOCK) -> list[Tensor]:
     """Mean over the examples after the extremes of each coordinate are pulled in, `[(m, *p)] -> [(*p,)]`.
 
     Chatterjee & Zielinski 2022 (arXiv 2203.10036), section 5. With j = `winsorized_per_side(m, percent)`, the
     values of a coordinate are clipped to its j-th smallest and j-th largest (from 0). 0 per cent is the mean
-    and 50 per cent the median. NaN in, NaN out. `winsorized_gradient` does without the `(m, *p)`.
+    and 50 per cent the median. NaN in, NaN out. Where values are sorted, it is about so many
+    `values_at_once`, those of some coordinates: memory is that of six copies of them. The result is the same.
+    `winsorized_gradient` does without the `(m, *p)`.
     """
     check_percent(percent)
+    check_values_at_once(values_at_once)
     return [
-        winsorized_columns(rows.reshape(len(rows), -1), percent).view(rows.shape[1:]) for rows in gradients
+        winsorized_columns(rows.reshape(len(rows), -1), percent, values_at_once).view(rows.shape[1:])
+        for rows in gradients
     ]
 
 
@@ -37,7 +40,13 @@ def check_percent(percent: float) -> None:
         raise GradientError(f"winsorizing: percent should lie in [0, 50], found {percent}.")
 
 
-def winsorized_columns(rows: Tensor, percent: float) -> Tensor:
+def check_values_at_once(values: int) -> None:
+    """Refuse a bound on the memory under which nothing could be done."""
+    if values < 1:
+        raise GradientError(f"winsorizing: values_at_once should be 1 or more, found {values}.")
+
+
+def winsorized_columns(rows: Tensor, percent: float, values_at_once: int = BLOCK) -> Tensor:
     """The winsorised mean of each column, `(m, n) -> (n,)`."""
     num_examples = len(rows)
     if num_examples == 0:
@@ -45,10 +54,10 @@ def winsorized_columns(rows: Tensor, percent: float) -> Tensor:
     extremes = winsorized_per_side(num_examples, percent)
     if extremes == 0:
         return rows.mean(dim=0)
-    means = compiled_means(rows, extremes) if extremes <= FEW else None
+    means = compiled_means(rows.new_ones(num_examples, 1), rows, extremes)
     if means is not None:
-        return means
-    blocks = rows.split(max(1, BLOCK // num_examples), dim=1)
+        return means[0]
+    blocks = rows.split(max(1, values_at_once // num_examples), dim=1)
     return torch.cat([_by_sort(block, extremes) for block in blocks])
 
 
