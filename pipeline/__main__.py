@@ -22,10 +22,15 @@ log = logging.getLogger("concord")
 
 @dataclass(frozen=True)
 class Stage:
-    """One command: its help, and the section of params whose items it takes (None: no item)."""
+    """One command: its help, and what it takes.
+
+    Either items of a section of params, or options of its own, which a light module beside the stage declares
+    (`add_options`, `read_options`), or nothing.
+    """
 
     help: str
     items: str | None = None
+    options: str | None = None
 
 
 STAGES = {
@@ -35,6 +40,10 @@ STAGES = {
     "split": Stage("sort the examples of a set into easy, hard and random views", items="splits"),
     "measure": Stage("measure the snapshots of a run", items="measures"),
     "examples": Stage("work out the toy examples of the coherent-gradients paper"),
+    "inspect-labels": Stage(
+        "rank the labels of any image folder, or of a variant, by how much the other examples disagree",
+        options="pipeline.stages.inspect_labels_options",
+    ),
     "report": Stage("judge the claims and draw the page"),
     "show": Stage("print the claims table of the last report"),
     "ui": Stage("print the addresses of the experiments in the MLflow UI and serve it"),
@@ -56,9 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         layout = Layout(find_root())
         params = load_params(layout.params)
-        item = _item(params, options)
-        module = importlib.import_module(f"pipeline.stages.{options.stage}")
-        module.run(layout, params, item)
+        given = _given(params, options)
+        module = importlib.import_module(f"pipeline.stages.{options.stage.replace('-', '_')}")
+        module.run(layout, params, given)
     except InputError as error:
         log.error("%s", error)
         return 2
@@ -78,11 +87,17 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=stage.help, description=stage.help)
         if stage.items:
             command.add_argument("--item", required=True, help=f"a key under '{stage.items}' in params.yaml")
+        if stage.options:
+            importlib.import_module(stage.options).add_options(command)
     return parser
 
 
-def _item(params: Params, options: argparse.Namespace) -> str | None:
-    section = STAGES[options.stage].items
+def _given(params: Params, options: argparse.Namespace) -> Any:
+    """What the stage gets: its item, its own options, or None."""
+    stage = STAGES[options.stage]
+    if stage.options:
+        return importlib.import_module(stage.options).read_options(options)
+    section = stage.items
     if section is None:
         return None
     known = getattr(params, section)

@@ -250,17 +250,42 @@ class Measure(Spec):
 
     @model_validator(mode="after")
     def _possible(self) -> "Measure":
+        asked = {
+            "subset_examples": self.subset_examples or 0,
+            "sizes": max(self.sizes, default=0),
+            "pairs": self.pairs,
+        }
+        for key, number in asked.items():
+            if number > self.examples:
+                raise ValueError(f"{key} {number} is more than the examples drawn, {self.examples}")
+        if self.pairs == 1:
+            raise ValueError("pairs 1 is no pair; use 2 or more examples, or 0")
+        if self.bound and "train" not in self.splits:
+            raise ValueError("bound is of the training examples: add train to splits")
         if self.estimator == "imputed":
             self.check_batches()
         return self
 
     def check_batches(self) -> None:
         """Raise `ValueError` if there are too few batches to impute from; under `auto`, ask the network."""
-        if self.examples // self.batch_size < 4:
-            raise ValueError(
-                f"examples {self.examples} give fewer than 4 batches of batch_size {self.batch_size};"
-                f" use batch_size {self.examples // 4} or less"
-            )
+        asked = {"examples": self.examples, "subset_examples": self.subset_examples or self.examples}
+        asked["sizes"] = min(self.sizes, default=self.examples)
+        for key, number in asked.items():
+            if number // self.batch_size < 4:
+                smaller, larger = f"batch_size {number // 4} or less", f"{4 * self.batch_size} or more"
+                raise ValueError(
+                    f"{key} {number} give fewer than 4 batches of batch_size {self.batch_size};"
+                    f" use {smaller if number >= 8 else larger}"
+                )
+
+    def check_single_examples(self, layer: str) -> None:
+        """Raise `ValueError` if gradients of single examples are asked for which batch norm couples."""
+        for key, wanted in {"pairs": self.pairs > 0, "bound": self.bound}.items():
+            if wanted and self.batch_norm == "train":
+                raise ValueError(
+                    f"{key} needs gradients of single examples, which batch norm (layer '{layer}') couples;"
+                    " remove it, or use batch_norm: eval, which measures another function of the weights"
+                )
 
 
 class Params(Spec):
@@ -281,6 +306,10 @@ class Params(Spec):
         """Name of the variant that a run's examples come from, also where it trains on a view of it."""
         split, _, view = run.variant.partition(".")
         return self.runs[self.splits[split].run].variant if view else run.variant
+
+    def split_of(self, run: Run) -> Difficulty:
+        """The split whose view a run trains on."""
+        return self.splits[run.variant.partition(".")[0]]
 
     @property
     def views(self) -> list[str]:

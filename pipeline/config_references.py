@@ -39,18 +39,21 @@ def check_references(params: "Params", name: str) -> None:
 
 
 def _check_split(params: "Params", where: str, split: "Difficulty") -> None:
-    """A split needs a scoring run, on a variant of its own, that scores enough."""
+    """A split needs a name of its own, and a scoring run, on a variant of its own, that scores enough."""
+    key = where.rpartition(".")[2]
+    if key in params.runs:
+        raise InputError(f"{where}: is the name of a run as well, and claims name both. Rename one of them.")
     if split.run not in params.runs:
         raise unknown_name(f"{where}.run", split.run, params.runs)
-    scorer, key = params.runs[split.run], f"runs.{split.run}"
+    scorer, run = params.runs[split.run], f"runs.{split.run}"
     if not scorer.scores:
-        raise InputError(f"{where}.run: run '{split.run}' keeps no scores. Add {key}.scores: true.")
+        raise InputError(f"{where}.run: run '{split.run}' keeps no scores. Add {run}.scores: true.")
     if scorer.variant not in params.variants:
         raise InputError(
             f"{where}.run: run '{split.run}' trains on the view '{scorer.variant}'; a scorer needs a variant."
         )
     if scorer.vary:
-        raise InputError(f"{where}.run: run '{split.run}' varies; a scorer is one run. Remove {key}.vary.")
+        raise InputError(f"{where}.run: run '{split.run}' varies; a scorer is one run. Remove {run}.vary.")
     if split.rule == "thirds" and split.checkpoints > scorer.epochs:
         raise InputError(
             f"{where}.checkpoints: {split.checkpoints} epochs are averaged, but run '{split.run}' has "

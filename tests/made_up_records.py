@@ -55,9 +55,18 @@ def _points(accuracies: Accuracies, seed: int, examples: Mapping[str, float], di
 def row(seed: int, step: int, value: float, **other) -> CoherenceRow:
     """A snapshot of the whole network on training examples, m = 101, exact."""
     values = {
-        "epoch": step / 10, "loss": 1.0, "split": "train", "subset": "all", "layer": "all",
-        "standard_error": 0.1, "se_valid": True, "n_eff": 50.0, "m": 101, "k": 1,
-        "estimator": "exact", "batch_norm": "none",
+        "epoch": step / 10,
+        "loss": 1.0,
+        "split": "train",
+        "subset": "all",
+        "layer": "all",
+        "standard_error": 0.1,
+        "se_valid": True,
+        "n_eff": 50.0,
+        "m": 101,
+        "k": 1,
+        "estimator": "exact",
+        "batch_norm": "none",
     }
     return CoherenceRow(seed=seed, step=step, value=value, **{**values, **other})
 

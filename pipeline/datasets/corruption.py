@@ -24,7 +24,7 @@ class Corruption:
 
     labels: NDArray[np.int64]
     is_noise: NDArray[np.bool_]  # the image is replaced
-    is_relabelled: NDArray[np.bool_]  # the label was drawn again; it may have come out the same
+    is_relabelled: NDArray[np.bool_]  # the label was chosen to be changed; a draw may have come out the same
     is_corrupt: NDArray[np.bool_]  # the image is replaced or the label is another one
 
 
@@ -77,8 +77,12 @@ def corrupt(
     new_labels = labels.copy()
     if split == "train":
         is_relabelled = _chosen(variant.noise_labels, indices, place.stream("noise-labels", "which", split))
-        draws = uniform_at(indices, *place.stream("noise-labels", "label", split))
-        new_labels[is_relabelled] = (draws * num_classes).astype(np.int64)[is_relabelled]
+        if variant.label_noise == "next":
+            others = (labels + 1) % num_classes
+        else:
+            draws = uniform_at(indices, *place.stream("noise-labels", "label", split))
+            others = (draws * num_classes).astype(np.int64)
+        new_labels[is_relabelled] = others[is_relabelled]
     return Corruption(new_labels, is_noise, is_relabelled, is_noise | (new_labels != labels))
 
 

@@ -1,7 +1,7 @@
-"""Reading a prepared variant back: standardised inputs in whatever order the caller says."""
+"""Reading a prepared variant, or a view of one: standardised inputs in whatever order the caller says."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from pipeline.config import Variant
 from pipeline.datasets.corruption import noise_images, noise_membership
 from pipeline.datasets.manifest import Manifest, check_beton, load_manifest
 from pipeline.datasets.parts import Place
-from pipeline.datasets.readers import OnLoadNoise, Resident, Standardisation, Streamed
+from pipeline.datasets.readers import Chosen, OnLoadNoise, Resident, Standardisation, Streamed
 from pipeline.datasets.scan import PixelStatistics
+from pipeline.datasets.views import ViewPart, is_view, load_view, variant_behind
 
 RESIDENT_BYTES = 2**30  # float32 inputs of one split that are kept in memory; more are streamed
 READ_BATCH = 256  # examples decoded at once when a JPEG-coded split is read into memory
@@ -32,7 +33,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Split:
-    """One split of a prepared variant; `(n,)` arrays in the beton's order."""
+    """One split of a prepared variant or view; `(n,)` arrays in the order of the beton or of the view."""
 
     num_classes: int
     input_shape: tuple[int, int, int]  # channels, height, width
@@ -40,7 +41,8 @@ class Split:
     original_labels: NDArray[np.int64]
     is_corrupt: NDArray[np.bool_]
     indices: NDArray[np.int64]  # positions in the source's part, before any subset
-    reader: Resident | Streamed
+    reader: Resident | Streamed | Chosen
+    named: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)  # (n,) each: a view's own subsets
 
     @property
     def num_examples(self) -> int:
@@ -49,10 +51,25 @@ class Split:
 
     @property
     def subsets(self) -> dict[str, NDArray[np.bool_]]:
-        """The named subsets of its examples, `(n,)` each: pristine and corrupt, where there are corrupt ones."""
+        """The named subsets of its examples, `(n,)` each; they may overlap.
+
+        Pristine and corrupt, where there are corrupt ones; easy, hard and random in a view that has them.
+        """
         if not self.is_corrupt.any():
-            return {}
-        return {"pristine": ~self.is_corrupt, "corrupt": self.is_corrupt}
+            return dict(self.named)
+        return {"pristine": ~self.is_corrupt, "corrupt": self.is_corrupt, **self.named}
+
+    def at(self, positions: NDArray[np.int64]) -> "Split":
+        """The examples at `positions` alone, in this order."""
+        return replace(
+            self,
+            labels=self.labels[positions],
+            original_labels=self.original_labels[positions],
+            is_corrupt=self.is_corrupt[positions],
+            indices=self.indices[positions],
+            reader=self.reader.at(positions),
+            named={name: members[positions] for name, members in self.named.items()},
+        )
 
     def on(self, device: torch.device) -> "Split":
         """The same split with its batches on another device."""
@@ -75,11 +92,28 @@ class Split:
 
 
 def open_split(folder: Path, split: str, *, device: torch.device, threads: int) -> Split:
-    """Open one split ('train' or 'test') of the variant prepared in `folder`.
+    """Open one split ('train' or 'test') of the variant prepared in `folder`, or of the view that is there.
 
-    Size and sha256 are compared with the manifest first; `InputError` says what to do when they differ.
-    torch is left with `threads` threads.
+    Size and sha256 are compared with the manifest first, a view with the variant that it shows; `InputError`
+    says what to do when they differ. torch is left with `threads` threads.
     """
+    if not is_view(folder):
+        return _open_variant(folder, split, device, threads)
+    view = load_view(folder)
+    part = view.parts[split]
+    return _show(_open_variant(variant_behind(folder, view), part.split, device, threads), part)
+
+
+def _show(whole: Split, part: ViewPart) -> Split:
+    """The examples of `whole` that a view shows, with its named subsets."""
+    named = {name: np.zeros(whole.num_examples, bool) for name in part.subsets}
+    for name, members in part.subsets.items():
+        named[name][list(members)] = True
+    shown = replace(whole, named=named)
+    return shown if part.positions is None else shown.at(np.array(part.positions, np.int64))
+
+
+def _open_variant(folder: Path, split: str, device: torch.device, threads: int) -> Split:
     from pipeline.datasets.ffcv_stack import Reader  # 2 s of imports beyond torch
 
     manifest = load_manifest(folder)

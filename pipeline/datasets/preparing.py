@@ -1,8 +1,5 @@
 """From a source to the betons and the manifest of one variant."""
 
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +9,7 @@ from pipeline.config import Source, Variant
 from pipeline.datasets.betons import Examples, write_beton
 from pipeline.datasets.corruption import corrupt, noise_images, pixel_permutations
 from pipeline.datasets.decode import Recipe
+from pipeline.datasets.folders import written_aside
 from pipeline.datasets.manifest import (
     FILE,
     Manifest,
@@ -70,7 +68,7 @@ def prepare_variant(
     draws itself. Raises `InputError` for whatever is wrong with the source, before anything is written.
     """
     plan = _plan(source, variant, Place(source_name, root_seed, repository, generated))
-    with _written_aside(folder) as aside:
+    with written_aside(folder) as aside:
         parts = {split: _write_part(plan, split, aside / f"{split}.beton") for split in SPLITS}
         manifest = _manifest(plan, parts)
         (aside / FILE).write_text(manifest.text, encoding="utf-8")
@@ -187,17 +185,3 @@ def _manifest(plan: Plan, parts: dict[str, PartManifest]) -> Manifest:
         ignored=plan.opened.ignored,
         ffcv=VERSION,
     )
-
-
-@contextmanager
-def _written_aside(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` that takes its place when all is well, and goes away when it is not."""
-    aside = folder.parent / f".{folder.name}.part"
-    shutil.rmtree(aside, ignore_errors=True)  # of a call that was killed
-    aside.mkdir(parents=True)
-    try:
-        yield aside
-        shutil.rmtree(folder, ignore_errors=True)
-        aside.rename(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

@@ -45,6 +45,10 @@ class Resident:
         """The same inputs on another device."""
         return Resident(device, self.all_inputs.to(device))
 
+    def at(self, positions: NDArray[np.int64]) -> "Resident":
+        """The inputs at `positions` alone; the others need not stay in memory."""
+        return Resident(self.device, self.all_inputs[torch.from_numpy(positions).to(self.device)])
+
     def inputs(self, positions: NDArray[np.int64], batch_size: int) -> Iterator[Tensor]:
         """The inputs at `positions` in batches."""
         one = self.all_inputs[0].nbytes
@@ -99,6 +103,10 @@ class Streamed:
         standardise = Standardisation(self.standardise.mean.to(device), self.standardise.std.to(device))
         return Streamed(device, self.beton, standardise, self.noise, self.threads)
 
+    def at(self, positions: NDArray[np.int64]) -> "Chosen":
+        """The inputs at `positions` alone."""
+        return Chosen(self, positions)
+
     def inputs(self, positions: NDArray[np.int64], batch_size: int) -> Iterator[Tensor]:
         """The inputs at `positions` in batches."""
         start = 0
@@ -129,6 +137,31 @@ class Streamed:
                 yield pixels
         finally:
             _end(epoch)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Some of the inputs of a streamed split, under positions of their own."""
+
+    whole: Streamed
+    chosen: NDArray[np.int64]  # position in the whole of each
+
+    @property
+    def device(self) -> torch.device:
+        """Where the inputs are put."""
+        return self.whole.device
+
+    def on(self, device: torch.device) -> "Chosen":
+        """The same inputs on another device."""
+        return Chosen(self.whole.on(device), self.chosen)
+
+    def at(self, positions: NDArray[np.int64]) -> "Chosen":
+        """Some of these alone."""
+        return Chosen(self.whole, self.chosen[positions])
+
+    def inputs(self, positions: NDArray[np.int64], batch_size: int) -> Iterator[Tensor]:
+        """The inputs at `positions` in batches."""
+        yield from self.whole.inputs(self.chosen[positions], batch_size)
 
 
 @dataclass(frozen=True)

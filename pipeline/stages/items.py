@@ -1,10 +1,26 @@
-"""What the stages share: names of items, workers, flat parameters."""
+"""What the stages share: the data of a run, workers, flat parameters."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.config import Params
+from pipeline.config import Params, Run
+from pipeline.datasets import is_view, load_manifest, load_view
+from pipeline.paths import Layout
 from pipeline.workers import default_processes
+
+
+def check_data(layout: Layout, params: Params, run: Run) -> str:
+    """The md5 of what `run` trains on, once it is seen to be made from these params; else `InputError`."""
+    variant = params.variant_of(run)
+    manifest = load_manifest(layout.variant(variant))
+    spec = params.variants[variant]
+    manifest.check_made_from(variant, params.sources[spec.source], spec, params.seed, layout.root)
+    folder = layout.variant(run.variant)
+    if not is_view(folder):
+        return manifest.md5
+    view = load_view(folder)
+    view.check_made_from(run.variant, variant, params.split_of(run))
+    return view.md5
 
 
 def processes_for(params: Params, device: str) -> int:

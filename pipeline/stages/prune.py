@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from collections.abc import Container
 from pathlib import Path
 
 from pipeline.config import Params
@@ -11,10 +12,11 @@ log = logging.getLogger("concord")
 
 
 def run(layout: Layout, params: Params, item: str | None) -> None:
-    """Delete sets, runs, measures and checkpoints of unknown items; DVC's cache keeps what it has."""
+    """Delete sets, runs, splits, measures and checkpoints of unknown items; DVC's cache keeps what it has."""
     removed = [
-        *_remove_unknown(layout.variant("x").parent, params.variants),
+        *_remove_unknown(layout.variant("x").parent, {*params.variants, *params.views}),
         *_remove_unknown(layout.run("x").parent, params.runs),
+        *_remove_unknown(layout.split("x").parent, params.splits),
         *_remove_unknown(layout.measures("x").parent, params.measures),
         *_remove_unknown(layout.checkpoints / "train", params.runs),
     ]
@@ -24,7 +26,7 @@ def run(layout: Layout, params: Params, item: str | None) -> None:
         log.info("nothing to remove")
 
 
-def _remove_unknown(folder: Path, known: dict) -> list[Path]:
+def _remove_unknown(folder: Path, known: Container[str]) -> list[Path]:
     unknown = [path for path in sorted(folder.glob("*")) if path.is_dir() and path.name not in known]
     for path in unknown:
         shutil.rmtree(path)

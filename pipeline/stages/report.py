@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.claims import (
+    LEDGER,
     Judgement,
     claims_json,
     judge_all,
     read_records,
+    read_splits,
+    read_studies,
     validate_claims,
     validate_comparisons,
 )
@@ -69,12 +72,19 @@ def write_report(layout: Layout, params: Params) -> Report:
     validate_claims(params.claims)
     validate_comparisons(params)
     records = read_records(layout, params)
-    judgements = judge_all(params.claims, records)
-    parts = sections(judgements, records, params)
+    studies = read_studies(layout, _studies())
+    items = {**records, **read_splits(layout, params)}
+    judgements = judge_all(params.claims, items, studies)
+    parts = sections(judgements, items, params, studies)
     figures = _write_figures(layout.reports / "figures", parts)
     claims = _write(layout.reports / "claims.json", claims_json(judgements))
     page = _write(layout.reports / "index.html", render(judgements, parts, records, params))
     return Report(judgements, claims, page, figures)
+
+
+def _studies() -> set[str]:
+    """The studies that some claim is read off."""
+    return {study for claim in LEDGER.values() if claim.built for study in claim.built.studies}
 
 
 def _write_figures(folder: Path, parts: tuple[Section, ...]) -> tuple[Path, ...]:

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Params, Run
-from pipeline.datasets import Manifest, Split, load_manifest, open_split
+from pipeline.datasets import Split, open_split
 from pipeline.device import resolve_device
 from pipeline.errors import InputError
 from pipeline.locks import item_lock
 from pipeline.paths import Layout
 from pipeline.progress import ProgressLine
 from pipeline.stages.check import check_model
-from pipeline.stages.items import flat, processes_for
+from pipeline.stages.items import check_data, flat, processes_for
 from pipeline.tracking import TrackedRun, Tracker, track
 from pipeline.training.checkpoints import fingerprint
 from pipeline.training.loop import CHECKPOINT, Committed, Diverged, Progress, Resumed, SeedTask, train_seed
@@ -47,10 +47,7 @@ def run(layout: Layout, params: Params, item: str) -> None:
     check_model(params, item)
     device = resolve_device(params.device)
     data = layout.variant(spec.variant)
-    manifest = load_manifest(data)
-    variant = params.variants[spec.variant]
-    source = params.sources[variant.source]
-    manifest.check_made_from(spec.variant, source, variant, params.seed, layout.root)
+    md5 = check_data(layout, params, spec)
     with item_lock(layout, "train", item):
         splits = {
             name: open_split(data, name, device=resolve_device("cpu"), threads=params.threads)
@@ -59,7 +56,7 @@ def run(layout: Layout, params: Params, item: str) -> None:
         runs = spec.points() or {"": spec}
         for run in runs.values():
             _check_batch(item, run, splits["train"])
-        facts = _facts(params, spec, manifest, splits["train"])
+        facts = _facts(params, spec, md5, splits["train"])
         work = layout.checkpoints / "train" / item / _fingerprint(layout, params, facts, str(device))
         tasks = [
             PointTask(
@@ -90,11 +87,11 @@ def _check_batch(item: str, spec: Run, train: Split) -> None:
         )
 
 
-def _facts(params: Params, spec: Run, manifest: Manifest, train: Split) -> dict[str, Any]:
+def _facts(params: Params, spec: Run, dataset_md5: str, train: Split) -> dict[str, Any]:
     """What run.json says: all that a reader of the run's files needs, and nothing that differs by machine."""
     return {
         "variant": spec.variant,
-        "dataset_md5": manifest.md5,
+        "dataset_md5": dataset_md5,
         "model": spec.model.model_dump(mode="json"),
         "input_shape": list(train.input_shape),
         "num_classes": train.num_classes,

@@ -92,9 +92,8 @@ def test_folded_panels_open_at_a_click_and_stay_within_the_page(folded: Path, pa
     expect(depth.locator("svg").first).to_be_hidden()
     depth.locator("summary").click()
     expect(depth.locator("svg").first).to_be_visible()
-    for summary in reversed(
-        figure.locator("details:not([open]) > summary").all()
-    ):  # the rest keep their place
+    closed = figure.locator("details:not([open]) > summary").all()
+    for summary in reversed(closed):  # from the last: those before it keep their place among the closed
         summary.click()
     for width in (380, 1400):
         page.set_viewport_size({"width": width, "height": 800})

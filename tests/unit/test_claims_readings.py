@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.claims import judge_all, read_records
-from pipeline.claims.reading import COHERENCE_COLUMNS
+from pipeline.claims.reading import COHERENCE_COLUMNS, METRIC_COLUMNS
 from pipeline.config import Params
 from pipeline.errors import InputError
-from pipeline.measuring import table as written_coherence
+from pipeline.measuring import table as written
 from pipeline.paths import Layout
 from tests.made_up_runs import params, snapshot, write_coherence, write_curves
 
@@ -200,7 +200,8 @@ def test_a_seed_that_diverged_is_no_evidence_that_the_median_memorises_nothing(t
 
 
 def test_the_columns_are_those_that_measuring_writes():
-    assert [field.name for field in fields(written_coherence.Row)] == list(COHERENCE_COLUMNS)
+    assert [field.name for field in fields(written.Row)] == list(COHERENCE_COLUMNS)
+    assert [field.name for field in fields(written.MetricRow)] == list(METRIC_COLUMNS)
 
 
 def broken(layout: Layout, path: Path, text: str | None) -> str:

@@ -85,7 +85,7 @@ def test_pristine_first():
         (of_halves(corrupt=6.0), None, [0]),
         (of_halves(), {("test", "all"): alike(0.1, 0.2, 0.3, 0.4, 0.9, 0.8)}, [1]),  # the peak comes as late
         (of_halves(), {("test", "all"): alike(0.1, 0.6, 0.9, 0.9, 0.9, 0.9)}, [2]),  # and never falls
-        (of_halves(), {("train", "corrupt"): alike(*[0.1] * 6)}, [1]),  # corrupt ones are never learned
+        (of_halves(), {("train", "corrupt"): [[0.1, 0.1, 0.6, 0.6, 0.6, 0.6], *[[0.1] * 6] * 2]}, [1]),
     ],
 )
 def test_pristine_first_fails(rows, accuracies, failing):
@@ -110,6 +110,12 @@ def test_subsets_of_unequal_m_are_not_compared():
 def test_a_subset_without_snapshots_is_named():
     with pytest.raises(UnreadableError, match="can be judged: pristine: 0 of 3 left out; corrupt: 0 of 0"):
         noisy_labels.pristine_first({"run": halves(every_seed(6.0, subset="pristine"))})
+
+
+def test_a_run_that_ends_before_the_corrupt_half_is_learned_shows_nothing():
+    run = halves(of_halves(), {("train", "corrupt"): alike(*[0.1] * 6)})
+    with pytest.raises(UnreadableError, match="run 'made-up' ends before half of its corrupt examples"):
+        noisy_labels.pristine_first({"run": run})
 
 
 def test_a_seed_that_diverged_has_no_peak():

@@ -51,9 +51,9 @@ def hold_out(pool: Pool, split: Difficulty) -> Mask:
 def draw_sets(
     key: str, split: Difficulty, pool: Pool, held_out: Mask, candidates: Mapping[str, Mask]
 ) -> dict[str, Mask]:
-    """Sets of as many examples of every class, from the candidates of each by name, `(n,)` each.
+    """Sets with as many examples of every class, drawn from the candidates of each by name, `(n,)` each.
 
-    A smaller set lies inside a larger one. Raises `InputError`, with the counts, where there are too few.
+    Raises `InputError`, with the counts, where there are too few.
     """
     where = f"params.yaml, splits.{key}"
     sizes = {
@@ -66,12 +66,11 @@ def draw_sets(
         share = share_of_class(f"{where}.{size}", asked, len(pool.classes))
         short: dict[str, int] = {}
         for name, mask in candidates.items():
-            draws = pool.draws("set", name)
-            for label, class_name in enumerate(pool.classes):
-                members = np.flatnonzero(mask & part & (pool.labels == label))
-                sets[name][members[lowest(draws[members], share)]] = True
-                if len(members) < share:
-                    short[f"{name} has {len(members)} of '{class_name}'"] = len(members)
+            chosen, counts = _draw(pool, name, mask & part, share)
+            sets[name] |= chosen
+            for class_name, count in zip(pool.classes, counts, strict=True):
+                if count < share:
+                    short[f"{name} has {count} of '{class_name}'"] = count
         if short:
             problems.append(_shortage(f"{where}.{size}", asked, share, short, len(pool.classes)))
     if problems:
@@ -115,6 +114,16 @@ def share_of_class(where: str, asked: int, num_classes: int) -> int:
             f"{' or '.join(map(str, near))}."
         )
     return share
+
+
+def _draw(pool: Pool, name: str, candidates: Mask, share: int) -> tuple[Mask, list[int]]:
+    """`share` of the candidates of each class, all where they are fewer; and how many each class has."""
+    chosen, counts, draws = np.zeros(len(candidates), bool), [], pool.draws("set", name)
+    for label in range(len(pool.classes)):
+        members = np.flatnonzero(candidates & (pool.labels == label))
+        chosen[members[lowest(draws[members], share)]] = True
+        counts.append(len(members))
+    return chosen, counts
 
 
 def _shortage(where: str, asked: int, share: int, short: Mapping[str, int], num_classes: int) -> str:
