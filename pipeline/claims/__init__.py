@@ -2,7 +2,14 @@
 
 from pipeline.claims.judge import Check, Judgement, claims_json, entries, judge_all
 from pipeline.claims.ledger import LEDGER
-from pipeline.claims.reading import RunRecord, read_records
+from pipeline.claims.reading import (
+    RunRecord,
+    SplitRecord,
+    StudyRecord,
+    read_records,
+    read_splits,
+    read_studies,
+)
 from pipeline.claims.validation import validate_claims, validate_comparisons
 
 __all__ = [
@@ -10,10 +17,14 @@ __all__ = [
     "Check",
     "Judgement",
     "RunRecord",
+    "SplitRecord",
+    "StudyRecord",
     "claims_json",
     "entries",
     "judge_all",
     "read_records",
+    "read_splits",
+    "read_studies",
     "validate_claims",
     "validate_comparisons",
 ]

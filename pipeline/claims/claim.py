@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pipeline.claims.reading import RunRecord
+from pipeline.claims.reading import RunRecord, SplitRecord, StudyRecord
 
 Direction = Literal[">=", "<="]
+# Runs and splits by the role they play, studies by their name.
+Records = Mapping[str, RunRecord | SplitRecord | StudyRecord]
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,7 @@ class LeftOut:
     total: int
     kept: int
     first_step: int = 0  # the state before training
+    first_steps: int = 0  # the initial transient, where it is no part of what is read
     fitted: int = 0  # so small a mini-batch loss that coherence is 0/0
     undefined: int = 0  # M is NaN
     few_live: int = 0  # so small an n_eff that a few examples are all of Q
@@ -39,6 +42,7 @@ class Reading:
     direction: Direction
     threshold: float
     ingredients: tuple[Ingredient, ...] = ()
+    deterministic: bool = False  # nothing is drawn: one number is all there is, and seeds are not asked for
 
 
 class UnreadableError(Exception):
@@ -46,13 +50,45 @@ class UnreadableError(Exception):
 
 
 @dataclass(frozen=True)
+class Needs:
+    """What has to be true of the run, or the split, in a role."""
+
+    kind: Literal["run", "varied", "split"] = "run"  # varied: a run that has points
+    measured_on: Literal["train", "test"] | None = None  # the examples on which M is read
+    subsets: tuple[str, ...] = ()  # of them, in which M is read
+    view: str | None = None  # of a split, that the run trains on
+    noise_labels: float | None = None  # of the run's variant
+
+
+@dataclass(frozen=True)
 class Built:
-    """A claim whose experiment exists: the runs it needs, by role, and what reads its checks off them."""
+    """A claim whose experiment exists: the runs and studies it needs, and what reads its checks off them.
+
+    Params name the runs, by role; a study has its own stage and folder, both of its name.
+    """
 
     roles: tuple[str, ...]
-    read: Callable[[Mapping[str, RunRecord]], tuple[Reading, ...]]
-    reads_coherence: bool = False  # its runs have to be measured
+    read: Callable[[Records], tuple[Reading, ...]]
     differs: tuple[str, ...] = ()  # fields of a run in which the roles differ by design
+    studies: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()  # roles that are drawn where params name them, and not judged
+    free_roles: bool = False  # params choose the roles' names, and how many there are
+    needs: Needs = Needs()  # in every role but
+    own_needs: Mapping[str, Needs] = field(default_factory=dict)  # these
+
+    def needs_of(self, role: str) -> Needs:
+        """What has to be true of the item in a role."""
+        return self.own_needs.get(role, self.needs)
+
+    @property
+    def takes_items(self) -> bool:
+        """Whether params name runs or splits for it."""
+        return bool(self.roles) or self.free_roles
+
+    @property
+    def reads_coherence(self) -> bool:
+        """Whether any of its runs has to be measured."""
+        return any(self.needs_of(role).measured_on for role in (*self.roles, *self.optional, ""))
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from statistics import median
+from types import MappingProxyType
 from typing import Literal
 
-from pipeline.claims.claim import Claim, Direction, Reading, UnreadableError
+from pipeline.claims.claim import Built, Claim, Direction, Reading, UnreadableError
 from pipeline.claims.ledger import LEDGER
-from pipeline.claims.reading import RunRecord
+from pipeline.claims.reading import RunRecord, SplitRecord, StudyRecord
 
 FEWEST_SEEDS = 3  # with fewer a verdict is given and marked
+NO_STUDIES: Mapping[str, StudyRecord] = MappingProxyType({})
 
 Verdict = Literal["holds", "fails", "not run"]
 
@@ -86,34 +88,42 @@ def judge_check(reading: Reading) -> Check:
 
 
 def judge_all(
-    claims: Mapping[str, Mapping[str, str]], records: Mapping[str, RunRecord]
+    claims: Mapping[str, Mapping[str, str]],
+    records: Mapping[str, RunRecord | SplitRecord],
+    studies: Mapping[str, StudyRecord] = NO_STUDIES,
 ) -> tuple[Judgement, ...]:
     """Judge every claim of the ledger, in its order.
 
-    `claims` are those of params: id -> role -> key of a run; `records` hold at least the runs they name.
+    `claims` are those of params: id -> role -> key of a run or a split; `records` hold at least those, and
+    `studies` the studies that are there, by name.
     """
     found: dict[str, Judgement] = {}
     for claim in LEDGER.values():
         if not claim.parts:
             runs = {role: records[key] for role, key in claims.get(claim.id, {}).items()}
-            found[claim.id] = judge(claim, runs)
+            found[claim.id] = judge(claim, runs, studies)
     for claim in LEDGER.values():
         if claim.parts:
             found[claim.id] = judge_whole(claim, [found[part] for part in claim.parts])
     return tuple(found[name] for name in LEDGER)
 
 
-def judge(claim: Claim, runs: Mapping[str, RunRecord]) -> Judgement:
-    """Judge a claim that stands alone on the runs that play its roles, `{}` where params name none."""
+def judge(
+    claim: Claim,
+    runs: Mapping[str, RunRecord | SplitRecord],
+    studies: Mapping[str, StudyRecord] = NO_STUDIES,
+) -> Judgement:
+    """Judge a claim that stands alone on the runs that play its roles, `{}` where params name none.
+
+    It looks into those of the `studies` that it is built on, and no others.
+    """
     if claim.built is None:
         return Judgement(claim, "not run", reason=f"its experiment is not built yet: {claim.experiment}")
-    if not runs:
-        roles = ", ".join(claim.built.roles)
-        return Judgement(
-            claim, "not run", reason=f"params.yaml names no runs for it: claims.{claim.id} needs {roles}"
-        )
+    absent = _absent(claim.id, claim.built, runs, studies)
+    if absent:
+        return Judgement(claim, "not run", reason=absent)
     try:
-        readings = claim.built.read(runs)
+        readings = claim.built.read({**runs, **{name: studies[name] for name in claim.built.studies}})
     except UnreadableError as error:
         return Judgement(claim, "not run", reason=str(error))
     for reading in readings:
@@ -121,6 +131,17 @@ def judge(claim: Claim, runs: Mapping[str, RunRecord]) -> Judgement:
             return Judgement(claim, "not run", reason=f"no seed gives a number for: {reading.name}")
     checks = tuple(map(judge_check, readings))
     return Judgement(claim, _verdict(checks), checks, "; ".join(_remarks(checks)))
+
+
+def _absent(name: str, built: Built, runs: Mapping, studies: Mapping) -> str:
+    """What a claim needs and has not, in words; empty where all is there."""
+    if built.takes_items and not runs:
+        needed = ", ".join(built.roles) or "a name for each run"
+        return f"params.yaml names no runs for it: claims.{name} needs {needed}"
+    for study in built.studies:
+        if study not in studies:
+            return f"data/studies/{study} is not there: run `python -m pipeline {study}`, or `dvc repro`"
+    return ""
 
 
 def judge_whole(claim: Claim, parts: list[Judgement]) -> Judgement:
@@ -187,13 +208,16 @@ def _verdict(checks: tuple[Check, ...]) -> Verdict:
 
 def _remarks(checks: tuple[Check, ...]) -> list[str]:
     """What a reader has to know beside the verdict: checks that fail, and too few seeds."""
-    seeds = min(len(check.reading.per_seed) for check in checks)
+    drawn = [len(check.reading.per_seed) for check in checks if not check.reading.deterministic]
+    seeds = min(drawn, default=FEWEST_SEEDS)
     few = [f"{seeds} of at least {FEWEST_SEEDS} seeds"] if seeds < FEWEST_SEEDS else []
     return [*(_shortfall(check) for check in checks if check.verdict == "fails"), *few]
 
 
 def _shortfall(check: Check) -> str:
     reading = check.reading
+    if reading.deterministic:
+        return f"{reading.name}: {check.middle:.3g}, needs {reading.direction} {reading.threshold:g}"
     failed, seeds = len(check.failed_seeds), len(reading.per_seed)
     undefined = sum(map(math.isnan, reading.per_seed))
     empty = f", {undefined} of them without a number" if undefined else ""

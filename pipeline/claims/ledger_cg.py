@@ -1,10 +1,13 @@
 """The claims of CG: Chatterjee & Zielinski 2022, On the generalization mystery, arXiv 2203.10036."""
 
 from pipeline.claims import coherent_gradients as read
-from pipeline.claims.claim import Built, Claim
+from pipeline.claims import easy_and_hard, evolution, micro_batches, noisy_labels, winsorizing
+from pipeline.claims import toy_examples as toys
+from pipeline.claims.claim import Built, Claim, Needs
 
 PAPER = "CG"
 AGGREGATIONS = ("aggregation", "micro_batches")
+MEASURED, VARIED = Needs(measured_on="train"), Needs("varied")
 
 COHERENT_GRADIENTS = (
     Claim(
@@ -13,7 +16,7 @@ COHERENT_GRADIENTS = (
         "Section 6, Figure 1",
         "Per-example gradients are far more coherent on real images than when every image is noise.",
         "real: M peaks near 40, is about 20 while the loss falls, 1 at the end; noise: below 5",
-        built=Built(("real", "noise"), read.real_over_noise, reads_coherence=True, differs=("variant",)),
+        built=Built(("real", "noise"), read.real_over_noise, differs=("variant",), needs=MEASURED),
     ),
     Claim(
         "CG-2",
@@ -21,7 +24,7 @@ COHERENT_GRADIENTS = (
         "Section 6, Figures 2 and 3",
         "Noise is told from real images by the first layer, where its gradients are orthogonal.",
         "first layer: M about 1 on noise only; dense layers alike; whole-net peak over 2 x that of noise",
-        built=Built(("real", "noise"), read.first_layer, reads_coherence=True, differs=("variant",)),
+        built=Built(("real", "noise"), read.first_layer, differs=("variant",), needs=MEASURED),
     ),
     Claim(
         "CG-3",
@@ -29,7 +32,17 @@ COHERENT_GRADIENTS = (
         "Section 7, Figure 4",
         "Winsorising per-example gradients reduces overfitting, and memorising most of all.",
         "overfit falls with c; at c = 8 train accuracy stays below the pristine share",
-        experiment="winsorised SGD over c and label noise",
+        built=Built(
+            ("labels0", "labels50", "labels100"),
+            winsorizing.suppression,
+            differs=("variant",),
+            optional=("labels25", "labels75", "pixels"),
+            needs=VARIED,
+            own_needs={
+                f"labels{percent}": Needs("varied", noise_labels=percent / 100)
+                for percent in (0, 25, 50, 75, 100)
+            },
+        ),
     ),
     Claim(
         "CG-4",
@@ -77,7 +90,18 @@ COHERENT_GRADIENTS = (
         "Section 8, Figure 7",
         "Examples that are learned early are more coherent than those learned late, and generalise better.",
         "M(easy) > M(hard); test accuracy on easy examples 71 % from easy ones, 17 % from hard ones",
-        experiment="scoring runs and the Easy / Hard splits",
+        built=Built(
+            ("easy", "hard", "random"),
+            easy_and_hard.transfer_and_coherence,
+            differs=("variant",),
+            optional=("all",),
+            own_needs={
+                "easy": Needs(view="easy"),
+                "hard": Needs(view="hard"),
+                "random": Needs(view="random", measured_on="test", subsets=("easy", "hard")),
+                "all": Needs(view="all", measured_on="train", subsets=("easy", "hard")),
+            },
+        ),
     ),
     Claim(
         "CG-6",
@@ -85,7 +109,7 @@ COHERENT_GRADIENTS = (
         "Section 8, Appendix G",
         "One at a time, easy and hard examples take equally many steps to fit.",
         "no statistically significant difference",
-        experiment="fitting single examples of the Easy / Hard splits",
+        built=Built(("split",), easy_and_hard.steps_to_fit, needs=Needs("split")),
     ),
     Claim(
         "CG-7",
@@ -93,7 +117,11 @@ COHERENT_GRADIENTS = (
         "Section 9, Figure 9",
         "Under label noise pristine examples are more coherent than corrupt ones, and learned first.",
         "M(pristine) > M(corrupt); test accuracy peaks before the corrupt half is learned",
-        experiment="coherence of the pristine and corrupt subsets over a label-noise run",
+        built=Built(
+            ("run",),
+            noisy_labels.pristine_first,
+            needs=Needs(measured_on="train", subsets=("pristine", "corrupt")),
+        ),
     ),
     Claim(
         "CG-8",
@@ -101,7 +129,7 @@ COHERENT_GRADIENTS = (
         "Section 6, Evolution of Coherence",
         "Over training M starts low, rises to a peak and falls back, on real data and on noise alike.",
         "a broad parabola, after the first steps",
-        experiment="several architectures, and M against m",
+        built=Built((), evolution.falls_from_its_peak, free_roles=True, needs=MEASURED),
     ),
     Claim(
         "CG-9",
@@ -109,15 +137,15 @@ COHERENT_GRADIENTS = (
         "Section 7, Figure 27",
         "The larger the micro-batch, the less effective the median.",
         "M3 approaches A3 as the micro-batch grows; some learning rates are unstable",
-        experiment="M3 over micro-batch sizes and learning rates",
+        built=Built(("sizes",), micro_batches.larger_is_weaker, optional=("rates",), needs=VARIED),
     ),
     Claim(
         "CG-E1",
         PAPER,
         "Example 1",
         "A linear model under gradient descent weighs the common feature most; exact numbers.",
-        "M = 2.5 (real) and 1 (random) at every step; test loss .02 and .5",
-        experiment="the exact toy examples",
+        "random data are memorised, real ones generalise (worked out: test loss .5 and .02; M = 1 and 2.5)",
+        built=toys.built("CG-E1"),
     ),
     Claim(
         "CG-E4",
@@ -125,7 +153,7 @@ COHERENT_GRADIENTS = (
         "Example 4",
         "The coherence of Example 1's two data sets, exactly.",
         "real: alpha 5/8, M = 2.5; random: M = 1, the orthogonal limit",
-        experiment="the exact toy examples",
+        built=toys.built("CG-E4"),
     ),
     Claim(
         "CG-E5",
@@ -133,7 +161,7 @@ COHERENT_GRADIENTS = (
         "Example 5",
         "The component-wise median closes Example 1's generalisation gap.",
         "real: train loss = test loss = 0; random: the weights stay 0",
-        experiment="the exact toy examples",
+        built=toys.built("CG-E5"),
     ),
     Claim(
         "CG-E6",
@@ -141,22 +169,22 @@ COHERENT_GRADIENTS = (
         "Example 6",
         "M3 with micro-batches of one does the same.",
         "weak directions suppressed completely on both data sets",
-        experiment="the exact toy examples",
+        built=toys.built("CG-E6"),
     ),
     Claim(
         "CG-E7",
         PAPER,
         "Example 7",
         "Depth amplifies the common feature: w6 outgrows w1 by feedback.",
-        "M from 2.5 to 3.997 in 80 steps; test loss 4.78e-7",
-        experiment="the exact toy examples",
+        "M starts at 2.5 and rises to nearly 4; negligible gap (worked out: 3.997 after 80 steps, 4.78e-7)",
+        built=toys.built("CG-E7"),
     ),
     Claim(
         "CG-E8",
         PAPER,
         "Example 8",
         "Of a bad and a good neuron, the good one wins from small initial weights only.",
-        "w2 overtakes w1 at step 27 from w1(0) = .1, 43 from .2, never from .5",
-        experiment="the exact toy examples",
+        "w2 overtakes w1 from w1(0) = .1 and .2 (worked out: at steps 27 and 43), not from a large one",
+        built=toys.built("CG-E8"),
     ),
 )

@@ -1,41 +1,68 @@
-"""The figure of each claim, in the manner of the paper's: its panels and what they show."""
+"""The figure of each claim that runs are named for, after the paper's: panels, and what they show."""
 
-from pipeline.reporting.panels import Panel, Runs, coherence_panel, curves_panel, subset_panel
+from collections.abc import Callable, Mapping
+
+from pipeline.claims.numbers import Runs
+from pipeline.claims.reading import RunRecord, SplitRecord
+from pipeline.reporting import (
+    evolution_panels,
+    micro_batch_panels,
+    noisy_label_panels,
+    split_panels,
+    winsorizing_panels,
+)
+from pipeline.reporting.panels import (
+    Group,
+    Panel,
+    Shown,
+    coherence_panel,
+    curves_panel,
+    grouped,
+    series_of,
+    subset_panel,
+)
+
+Items = Mapping[str, RunRecord | SplitRecord]  # by role
 
 MOST_LAYERS = 12  # a deep network's layers are thinned evenly to so many panels
+EACH_LAYER = Group("M of each layer over epochs, train; scales differ", folded=False)
+LINES = "Thin lines: seeds; bold: their median. Dotted: chance."
 
 
-def real_and_noise(claim: str, runs: Runs) -> tuple[Panel, ...]:
+def real_and_noise(claim: str, runs: Runs) -> Shown:
     """CG's Figure 1: accuracy, loss, and M over epochs and over loss, on train and on test examples."""
     coherence = [
-        coherence_panel(f"{claim}-m-{split}-{x}", runs, split, x, f"M over {words}, {split}")
+        coherence_panel(f"{claim}-m-{split}-{x}", series_of(runs, split), x, f"M over {words}, {split}")
         for split in _splits(runs)
         for x, words in (("epoch", "epochs"), ("loss", "training loss"))
     ]
-    return (*_accuracy_and_loss(claim, runs), *coherence)
+    return Shown((*_accuracy_and_loss(claim, runs), *coherence), (LINES,))
 
 
-def layer_by_layer(claim: str, runs: Runs) -> tuple[Panel, ...]:
+def layer_by_layer(claim: str, runs: Runs) -> Shown:
     """CG's Figures 2 and 3: as Figure 1 for the whole net, then M of each layer, scales of their own."""
+    series = series_of(runs, "train")
     whole = [
-        coherence_panel(f"{claim}-m-{x}", runs, "train", x, f"M of the whole net over {words}, train")
+        coherence_panel(f"{claim}-m-{x}", series, x, f"M of the whole net over {words}, train")
         for x, words in (("epoch", "epochs"), ("loss", "training loss"))
     ]
     layers = [
         coherence_panel(
             f"{claim}-layer-{position + 1:02d}",
-            runs,
-            "train",
+            series_of(runs, "train", dict(zip(runs, names, strict=True))),
             "epoch",
             f"{position + 1}. {names[0]}",
-            layers=dict(zip(runs, names, strict=True)),
+            small=True,
         )
         for position, names in _thinned(runs)
     ]
-    return (*_accuracy_and_loss(claim, runs), *whole, *layers)
+    measured = min(len(run.layers) for run in runs.values())
+    thinned = f"Of {measured} layers {len(layers)} are drawn; all are in the table of measurements."
+    caption = (LINES, thinned) if len(layers) < measured else (LINES,)
+    return Shown((*_accuracy_and_loss(claim, runs), *whole, *grouped(EACH_LAYER, layers)), caption)
 
 
-def mean_and_median(claim: str, runs: Runs) -> tuple[Panel, ...]:
+def mean_and_median(claim: str, runs: Runs) -> Shown:
     """CG's Figures 5 and 6: accuracies of A3 and M3, pristine and corrupt apart if both are there."""
     halves = [
         subset_panel(f"{claim}-train-{subset}", runs, "train", subset, f"Train accuracy, {subset} examples")
@@ -46,7 +73,7 @@ def mean_and_median(claim: str, runs: Runs) -> tuple[Panel, ...]:
         *(halves if all(halves) else ()),
         subset_panel(f"{claim}-test", runs, "test", "all", "Test accuracy"),
     )
-    return tuple(panel for panel in panels if panel)
+    return Shown(tuple(panel for panel in panels if panel), (LINES,))
 
 
 def _accuracy_and_loss(claim: str, runs: Runs) -> tuple[Panel, Panel]:
@@ -71,16 +98,22 @@ def _thinned(runs: Runs) -> list[tuple[int, tuple[str, ...]]]:
     return [named[round(place * last / (MOST_LAYERS - 1))] for place in range(MOST_LAYERS)]
 
 
-DRAWINGS = {
+DRAWINGS: dict[str, Callable[[str, Items], Shown]] = {
     "CG-1": real_and_noise,
     "CG-2": layer_by_layer,
+    "CG-3": winsorizing_panels.draw,
     "CG-4-real": mean_and_median,
     "CG-4-images50": mean_and_median,
     "CG-4-images100": mean_and_median,
     "CG-4-labels50": mean_and_median,
+    "CG-5": split_panels.transfer_and_coherence,
+    "CG-6": split_panels.steps_to_fit,
+    "CG-7": noisy_label_panels.draw,
+    "CG-8": evolution_panels.draw,
+    "CG-9": micro_batch_panels.draw,
 }
 
 
-def draw(claim: str, runs: Runs) -> tuple[Panel, ...]:
-    """The panels of a claim's figure, drawn from the runs that play its roles."""
-    return DRAWINGS[claim](claim, runs)
+def draw(claim: str, items: Items) -> Shown:
+    """The figure of a claim, drawn from the runs and splits that play its roles."""
+    return DRAWINGS[claim](claim, items)

@@ -1,6 +1,6 @@
 """`reports/index.html`: one self-contained page, from judgements, records and params to text."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -10,13 +10,18 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.claims import Judgement, RunRecord
-from pipeline.claims.coherent_gradients import counts_in_words, final
+from pipeline.claims import Judgement, RunRecord, SplitRecord, StudyRecord
+from pipeline.claims.judge import NO_STUDIES
+from pipeline.claims.numbers import counts_in_words, final
+from pipeline.claims.toy_examples import Compared
 from pipeline.config import Params
-from pipeline.reporting import words
+from pipeline.reporting import toy_panels, words
 from pipeline.reporting.figures import draw
-from pipeline.reporting.panels import Panel
-from pipeline.reporting.style import LABELS
+from pipeline.reporting.panels import Group, Panel, Shown
+from pipeline.studies.toy_examples.tables import STUDY as TOY_EXAMPLES
+
+# What draws the claims that are read off a study, by its name.
+STUDIES: dict[str, Callable[[str, StudyRecord], Shown]] = {TOY_EXAMPLES: toy_panels.show}
 
 
 @dataclass(frozen=True)
@@ -26,8 +31,16 @@ class Section:
     found: Judgement
     panels: tuple[Panel, ...]
     caption: tuple[str, ...]
-    left_out: tuple[str, ...]
-    differences: tuple[str, ...]
+    items: tuple[str, ...] = ()  # a line for each run or split behind it
+    left_out: tuple[str, ...] = ()
+    differences: tuple[str, ...] = ()
+    numbers: tuple[Compared, ...] = ()
+
+    @property
+    def groups(self) -> list[tuple[Group | None, list[Panel]]]:
+        """The panels in their order, those under one heading together."""
+        found = groupby(self.panels, key=lambda panel: panel.group)
+        return [(group, list(panels)) for group, panels in found]
 
 
 @dataclass(frozen=True)
@@ -44,11 +57,22 @@ class RunLine:
 
 
 def sections(
-    judgements: tuple[Judgement, ...], records: Mapping[str, RunRecord], params: Params
+    judgements: tuple[Judgement, ...],
+    records: Mapping[str, RunRecord | SplitRecord],
+    params: Params,
+    studies: Mapping[str, StudyRecord] = NO_STUDIES,
 ) -> tuple[Section, ...]:
-    """A section for each claim that params name runs for, drawn even where nothing could be judged."""
-    found = [judgement for judgement in judgements if params.claims.get(judgement.claim.id)]
-    return tuple(_section(judgement, records, params) for judgement in found)
+    """A section for each claim that params name items for, drawn even where nothing could be judged.
+
+    And for each that was judged by a study alone.
+    """
+    parts = []
+    for found in judgements:
+        if params.claims.get(found.claim.id):
+            parts.append(_section(found, records, params))
+        elif found.claim.built and found.claim.built.studies and found.checks:
+            parts.append(_study_section(found, studies))
+    return tuple(parts)
 
 
 def render(
@@ -66,6 +90,7 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters["number"] = words.number
+    environment.filters["digits"] = toy_panels.digits
     environment.filters["inline"] = _inline
     environment.filters["sign"] = {">=": "≥", "<=": "≤"}.get
     variants = [params.variants[params.variant_of(run.spec)] for run in records.values()]
@@ -85,30 +110,38 @@ def render(
     )
 
 
-def _section(found: Judgement, records: Mapping[str, RunRecord], params: Params) -> Section:
+def _section(found: Judgement, records: Mapping[str, RunRecord | SplitRecord], params: Params) -> Section:
     name, built = found.claim.id, found.claim.built
+    named = params.claims[name]
     # In the order of the ledger's roles, whichever order the file has.
-    runs = {role: records[params.claims[name][role]] for role in built.roles}
-    panels = draw(name, runs)
-    caption = [
-        f"{LABELS[role]}: run {run.key}, on {words.data(run, params)}; {words.network(run)}; "
-        f"{words.training(run)}."
-        for role, run in runs.items()
-    ]
-    caption.append(f"{words.seeds(runs)}: thin lines; bold: their median. Dotted: chance.")
+    order = named if built.free_roles else [role for role in (*built.roles, *built.optional) if role in named]
+    items = {role: records[named[role]] for role in order}
+    runs = {role: item for role, item in items.items() if isinstance(item, RunRecord)}
+    shown = draw(name, items)
+    caption = [*shown.caption, f"{words.seeds(items)}."]
     if built.reads_coherence:
         caption.append(f"M measured on {words.measuring(runs)}. Dotted: M = 1, orthogonal gradients.")
-        shown = sum(panel.small for panel in panels)
-        layers = min(len(run.layers) for run in runs.values())
-        if 0 < shown < layers:
-            caption.append(f"Of {layers} layers {shown} are drawn; all are in the table of measurements.")
     left_out = tuple(
         f"{part.label}: {counts_in_words(part.left_out)}."
         for check in found.checks
         for part in check.reading.ingredients
         if part.left_out
     )
-    return Section(found, panels, tuple(caption), left_out, words.differences(runs, built.differs))
+    compared = {role: runs[role] for role in built.roles if role in runs}
+    return Section(
+        found,
+        shown.panels,
+        tuple(caption),
+        items=tuple(words.item(role, item, params) for role, item in items.items()),
+        left_out=left_out,
+        differences=words.differences(compared, built.differs),
+    )
+
+
+def _study_section(found: Judgement, studies: Mapping[str, StudyRecord]) -> Section:
+    study = found.claim.built.studies[0]
+    shown = STUDIES[study](found.claim.id, studies[study])
+    return Section(found, shown.panels, shown.caption, numbers=shown.numbers)
 
 
 def _not_run(judgements: tuple[Judgement, ...]) -> list[tuple[str, list[Judgement]]]:
@@ -120,16 +153,22 @@ def _not_run(judgements: tuple[Judgement, ...]) -> list[tuple[str, list[Judgemen
 
 
 def _run_line(run: RunRecord, params: Params) -> RunLine:
-    train, test = (median(final({"run": run}, "run", split, "all")) for split in ("train", "test"))
     return RunLine(
         run.key,
         words.data(run, params),
         words.network(run),
         words.training(run),
         len(run.seeds),
-        words.number(train),
-        words.number(test),
+        *(_final_in_words(run, split) for split in ("train", "test")),
     )
+
+
+def _final_in_words(run: RunRecord, split: str) -> str:
+    """Final accuracy, median over seeds; of a varied run its least and greatest over the points."""
+    runs = run.points.values() or (run,)
+    found = sorted(median(final(each, each.seeds, split, "all")) for each in runs)
+    ends = dict.fromkeys(words.number(value) for value in (found[0], found[-1]))
+    return " to ".join(ends)
 
 
 def _inline(panel: Panel) -> Markup:

@@ -1,12 +1,12 @@
 """Curves of several seeds as lines to draw: each seed's own, and their median."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.claims.reading import CoherenceRow, RunRecord
+from pipeline.claims.reading import CoherenceRow, MetricRow, RunRecord
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]  # x ascending, y, both (n,)
 
@@ -38,6 +38,20 @@ def coherence_lines(rows: Iterable[CoherenceRow], x: str) -> Lines | None:
     for row in rows:
         if row.step > 0:
             by_seed.setdefault(row.seed, []).append((getattr(row, x), row.value))
+    return _lines([_finite(sorted(points)) for _, points in sorted(by_seed.items())])
+
+
+def point_lines(values: Mapping[float, Sequence[float]]) -> Lines | None:
+    """Lines of one number a seed at each x, such as a setting that runs differ in."""
+    by_seed = zip(*([(x, value) for value in numbers] for x, numbers in sorted(values.items())), strict=True)
+    return _lines([_finite(list(points)) for points in by_seed])
+
+
+def row_lines(rows: Iterable[CoherenceRow | MetricRow], x: str) -> Lines | None:
+    """Lines of any measured number over `x`, a field of its rows, from all snapshots of one run and split."""
+    by_seed: dict[int, list[tuple[float, float]]] = {}
+    for row in rows:
+        by_seed.setdefault(row.seed, []).append((getattr(row, x), row.value))
     return _lines([_finite(sorted(points)) for _, points in sorted(by_seed.items())])
 
 

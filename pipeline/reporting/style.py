@@ -2,9 +2,16 @@
 
 # Okabe & Ito's palette, told apart by readers with any colour vision: blue for what the theory says
 # generalises, vermilion for what memorises.
-COLOURS = {"real": "#0072B2", "noise": "#D55E00", "median": "#0072B2", "mean": "#D55E00"}
-MARKERS = {"real": "o", "noise": "s", "median": "o", "mean": "s"}
-LABELS = {"real": "real", "noise": "noise", "median": "M3 (median)", "mean": "A3 (mean)"}
+GOOD, BAD, CONTROL = "#0072B2", "#D55E00", "#009E73"
+COLOURS = {
+    **dict.fromkeys(("real", "median", "easy", "pristine"), GOOD),
+    **dict.fromkeys(("noise", "mean", "hard", "corrupt"), BAD),
+    **dict.fromkeys(("random", "all"), CONTROL),
+}
+MARKERS = {GOOD: "o", BAD: "s", CONTROL: "D"}
+LABELS = {"median": "M3 (median)", "mean": "A3 (mean)"}  # of roles; the others are called what they are
+# From little to much of something: viridis without its lightest, which is lost on white.
+SHADES = ("#440154", "#3f4a8a", "#26828e", "#3fbc73", "#b5ca1a")
 LineStyle = str | tuple[int, tuple[int, ...]]  # as matplotlib takes it
 SPLIT_LINES: dict[str, LineStyle] = {"train": "-", "test": (0, (4, 2))}
 GUIDE = "#8a8a8a"  # reference lines and what is left out
@@ -14,6 +21,8 @@ SMALL_PANEL_INCHES = (3.4, 2.5)
 # Left, bottom, width, height: fixed, so that panels side by side line up (and twice as fast to draw).
 AXES = (0.125, 0.155, 0.86, 0.745)
 SMALL_AXES = (0.155, 0.19, 0.825, 0.69)
+# The same beside the scale of a heat map, and that scale.
+HEAT_AXES, SCALE_AXES = (0.125, 0.155, 0.66, 0.745), (0.83, 0.155, 0.035, 0.745)
 
 STYLE = {
     "svg.fonttype": "none",  # text stays text: it can be searched and copied, and files are small

@@ -37,7 +37,9 @@ def _lines(entry: Entry) -> list[tuple[str, ...]]:
 
 def _cells(check: Mapping[str, Any]) -> tuple[str, ...]:
     values = [value for value in check["per_seed"] if value is not None]
-    measured = f"{number(median(values))} [{number(min(values))}, {number(max(values))}]" if values else "–"
+    measured = number(median(values)) if values else "–"
+    if len(values) > 1:
+        measured += f" [{number(min(values))}, {number(max(values))}]"
     return (
         ("" if check["verdict"] == "holds" else "fails: ") + check["name"],
         f"{check['direction']} {check['threshold']:g}",

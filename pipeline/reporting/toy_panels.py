@@ -11,15 +11,13 @@ from matplotlib.ticker import MultipleLocator
 from pipeline.claims.reading import StudyRecord
 from pipeline.claims.toy_examples import COMPARISONS, steps_of, weight_of
 from pipeline.reporting.panels import Panel, Shown, make_panel
-from pipeline.reporting.style import GUIDE, SPLIT_LINES
+from pipeline.reporting.style import BAD, GOOD, GUIDE, HEAT_AXES, SCALE_AXES, SPLIT_LINES
 from pipeline.studies.toy_examples.tables import DEEP, HEAT_MAP, STARTS, HeatMapRow, linear, two_neurons
 
-GOOD, BAD = "#0072B2", "#D55E00"  # what generalises, what memorises: as on the rest of the page
 GRADED = ("#0072B2", "#009E73", "#E69F00", "#D55E00", "#CC79A7")  # one for each start of Example 8
 # Of test loss, close together where most cells are; .5 is the loss of a network without an answer.
 LEVELS = (0, 0.02, 0.025, 0.03, 0.04, 0.06, 0.09, 0.125, 0.2, 0.3, 0.4, 0.5)
 LAST = 100  # step drawn of Examples 7 and 8: later ones change nothing that could be seen
-HEAT_AXES, SCALE_AXES = (0.125, 0.155, 0.66, 0.745), (0.83, 0.155, 0.035, 0.745)
 
 Line = tuple[str, str, str]  # trajectory, colour, label
 

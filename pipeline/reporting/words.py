@@ -1,38 +1,67 @@
 """What a caption says about runs: data, network, training, measuring, seeds, and how two runs differ."""
 
 import math
+from collections.abc import Mapping
 
-from pipeline.claims.coherent_gradients import FEWEST_LIVE, FITTED_LOSS
-from pipeline.claims.reading import RunRecord
+from pipeline.claims.numbers import FEWEST_LIVE, FITTED_LOSS, Runs
+from pipeline.claims.reading import RunRecord, SplitRecord
 from pipeline.config import Params
-from pipeline.reporting.panels import Runs
+from pipeline.reporting.panels import label
 
 
 def number(value: float | None) -> str:
     """Three significant digits, or four decimals below .1; an en dash for what is undefined."""
     if value is None or math.isnan(value):
         return "–"
+    if 0 < abs(value) < 5e-5:  # four decimals would show nothing of it
+        return f"{value:.1e}"
     if abs(value) < 0.1:
         return f"{round(value, 4) + 0.0:g}"  # + 0.0: no minus before a zero
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
+def item(role: str, found: RunRecord | SplitRecord, params: Params) -> str:
+    """A run or a split in its role: where from, which network, how trained."""
+    named = "" if role in ("run", "split") else f"{label(role)}: "  # alone in its claim
+    if isinstance(found, SplitRecord):
+        return f"{named}split {found.key}, by {split(found)}."
+    how = f"{network(found)}; {training(found)}"
+    return f"{named}run {found.key}, on {data(found, params)}; {how}."
+
+
+def split(found: SplitRecord) -> str:
+    """`the rule thirds from the scores of run 'scorer'; 50 examples of each set fitted alone, ...`."""
+    spec, fits = found.spec, found.spec.fits
+    alone = (
+        f"; {fits.examples} examples of each set fitted alone, lr {fits.lr:g}, until their loss is under "
+        f"{fits.stop_at_loss:g}"
+        if fits
+        else ""
+    )
+    return f"the rule {spec.rule} from the scores of run '{spec.run}'{alone}"
+
+
 def data(run: RunRecord, params: Params) -> str:
-    """`variant 'noise50' of digits (1x8x8, 10 classes)`."""
-    variant = params.variants[params.variant_of(run.spec)]
+    """`digits 1x8x8, 10 classes, 50% of labels drawn anew`; of a view, which of its examples."""
+    variant = run.variant
     kind = params.sources[variant.source].kind
     shape = "x".join(map(str, run.input_shape))
+    drawn = "labels drawn anew" if variant.label_noise == "uniform" else "labels moved to the next class"
     changes = [
         f"{fraction:.0%} of {what}"
         for fraction, what in (
             (variant.noise_images, "images replaced by noise"),
-            (variant.noise_labels, "labels drawn anew"),
+            (variant.noise_labels, drawn),
         )
         if fraction
     ]
     if variant.permute_pixels != "none":
         changes.append(f"pixels permuted ({variant.permute_pixels})")
-    return f"{kind} {shape}, {run.num_classes} classes" + (f", {' and '.join(changes)}" if changes else "")
+    of_split, _, view = run.spec.variant.partition(".")
+    part = f"{view} examples by split {of_split} of " if view else ""
+    return f"{part}{kind} {shape}, {run.num_classes} classes" + (
+        f", {' and '.join(changes)}" if changes else ""
+    )
 
 
 def network(run: RunRecord) -> str:
@@ -42,7 +71,7 @@ def network(run: RunRecord) -> str:
 
 
 def training(run: RunRecord) -> str:
-    """`SGD, lr 0.1, batch 64, at most 40 epochs`."""
+    """`SGD, lr 0.1, batch 64, at most 40 epochs`, and the points of a varied run."""
     spec = run.spec
     parts = [f"SGD, lr {spec.lr:g}"]
     if spec.micro_batches > 1:
@@ -50,6 +79,11 @@ def training(run: RunRecord) -> str:
         parts.append(f"{how} of {spec.micro_batches} micro-batches of {spec.micro_batch_size}")
     else:
         parts.append(f"batch {spec.batch_size}")
+    if spec.aggregation == "winsorized":
+        at = f"winsorised at {spec.winsorize_percent:g} %"
+        parts.append("winsorised" if spec.vary else at)
+    if spec.loss != "cross_entropy":
+        parts.append(f"{spec.loss.replace('_', ' ')} (q {spec.loss_q:g})")
     if spec.momentum:
         parts.append(f"momentum {spec.momentum:g}")
     if spec.weight_decay:
@@ -57,7 +91,12 @@ def training(run: RunRecord) -> str:
     if spec.schedule != "constant":
         parts.append(f"{spec.schedule} schedule")
     stop = f" or a train loss under {spec.stop_at_loss:g}" if spec.stop_at_loss else ""
-    return f"{', '.join(parts)}, {spec.epochs} epochs{stop}"
+    points = [
+        f"{name} ({', '.join(f'{key} {value}' for key, value in changes.items())})"
+        for name, changes in spec.vary.items()
+    ]
+    varied = f"; but at the points {', '.join(points)}" if points else ""
+    return f"{', '.join(parts)}, {spec.epochs} epochs{stop}{varied}"
 
 
 def measuring(runs: Runs) -> str:
@@ -80,21 +119,30 @@ def _sample(m: int, k: int, estimator: str, batch_norm: str, partitions: int) ->
     return f"m = {m} examples, imputed from gradients of batches of k = {k} ({drawn}){mode}"
 
 
-def seeds(runs: Runs) -> str:
-    """`Seeds 0, 1, 2`, or each run's where they differ."""
-    found = {run.key: ", ".join(map(str, run.seeds)) for run in runs.values()}
-    if len(set(found.values())) == 1:
-        return f"Seeds {next(iter(found.values()))}"
-    return "Seeds " + "; ".join(f"{numbers} of '{key}'" for key, numbers in found.items())
+def seeds(items: Mapping[str, RunRecord | SplitRecord]) -> str:
+    """`Seeds 0, 1, 2`, or each item's where they differ."""
+    keys: dict[str, list[str]] = {}
+    for item in items.values():
+        keys.setdefault(", ".join(map(str, item.seeds)), []).append(f"'{item.key}'")
+    if len(keys) == 1:
+        return f"Seeds {next(iter(keys))}"
+    return "Seeds " + "; ".join(f"{numbers} of {', '.join(found)}" for numbers, found in keys.items())
 
 
 def differences(runs: Runs, by_design: tuple[str, ...]) -> tuple[str, ...]:
-    """Settings in which the runs differ although their comparison does not ask for it."""
-    first, second = (run.spec for run in runs.values())
+    """Settings in which runs that are compared differ although their comparison does not ask for it."""
+    specs = [run.spec for run in runs.values()]
+    if len(specs) < 2:
+        return ()
+    values = {
+        field: [getattr(spec, field) for spec in specs]
+        for field in type(specs[0]).model_fields
+        if field not in (*by_design, "study")
+    }
     return tuple(
-        f"{field}: {getattr(first, field)} / {getattr(second, field)}"
-        for field in type(first).model_fields
-        if field not in (*by_design, "study") and getattr(first, field) != getattr(second, field)
+        f"{field}: {' / '.join(map(str, found))}"
+        for field, found in values.items()
+        if any(value != found[0] for value in found)
     )
 
 

@@ -1,0 +1,158 @@
+"""The search for wrong labels on a small set whose wrong labels are known, and its gradients against autograd."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from models import build
+from pipeline.errors import InputError, Interrupted
+from pipeline.gradients import total_gradient
+from pipeline.studies.label_errors.agreement import label_agreement, label_loss, logit_changes
+from pipeline.studies.label_errors.watching import WatchTask, watch
+from tests.unit.label_sets import PLAN, NoReport, blobs, inspected, one_by_one
+
+RIGHT = np.arange(160) % 4
+WRONG = np.arange(160) % 16 == 3  # ten of them
+
+
+@pytest.fixture(scope="module")
+def spoilt():
+    """Images of four classes, some with the label of the next one."""
+    return replace(blobs(RIGHT), labels=np.where(WRONG, (RIGHT + 1) % 4, RIGHT))
+
+
+@pytest.fixture(scope="module")
+def found(spoilt):
+    """What was found out about them."""
+    return inspected(spoilt)
+
+
+def first(scores):
+    """As many of the most suspicious examples as there are wrong labels."""
+    return set(np.argsort(-scores, kind="stable")[: WRONG.sum()].tolist())
+
+
+def test_planted_labels_are_the_most_suspicious_and_nothing_else_is_called_wrong(found):
+    planted = set(np.flatnonzero(WRONG).tolist())
+    assert first(found.suspicion) == planted
+    assert set(np.flatnonzero(found.likely_wrong).tolist()) == planted
+    np.testing.assert_array_equal(found.predicted, RIGHT)
+    assert not found.trusted[WRONG].any()
+
+
+def test_the_others_would_give_the_right_label(found):
+    assert (found.evidence.agreement.argmax(1) == RIGHT).mean() > 0.95  # 4 classes: chance is 0.25
+    assert found.evidence.helpfulness[WRONG].mean() < found.evidence.helpfulness[~WRONG].mean()
+
+
+def test_scores_that_are_shuffled_find_nothing(found):
+    shuffled = np.random.default_rng(0).permutation(found.suspicion)
+    # Hypergeometric, ten of 160 drawn ten times: mean 0.6; four or more have a chance of 0.2 %.
+    assert len(first(shuffled) & set(np.flatnonzero(WRONG).tolist())) < 4
+
+
+def test_labels_without_any_sense_are_not_called_wrong():
+    images = blobs(RIGHT)
+    senseless = replace(images, labels=np.random.default_rng(1).permutation(RIGHT))
+    truth = senseless.labels != RIGHT
+    found = inspected(senseless)
+    # Three in four labels are wrong at random: no label is more probable than another one for any reason.
+    assert abs(truth[list(first(found.suspicion))].mean() - truth.mean()) < 0.4
+
+
+def test_the_same_seed_gives_the_same_and_another_one_not(spoilt, found):
+    again = inspected(spoilt)
+    np.testing.assert_array_equal(again.suspicion, found.suspicion)
+    np.testing.assert_array_equal(again.evidence.helpfulness, found.evidence.helpfulness)
+    assert (inspected(spoilt, root_seed=1).suspicion != found.suspicion).any()
+
+
+def test_a_class_that_lost_all_trust_is_still_learned():
+    # Two of the four classes have swapped all their labels but for one class that took all of another.
+    labels = np.where(RIGHT == 3, 0, RIGHT)
+    labels[np.flatnonzero(RIGHT == 0)[:3]] = 3
+    found = inspected(replace(blobs(RIGHT), labels=labels))
+    assert set(labels[found.trusted].tolist()) == {0, 1, 2, 3}
+
+
+def test_means_over_epochs_are_those_of_the_networks_own_logits(spoilt):
+    """The same training again, its logits kept, its means by loops in float64."""
+    task = WatchTask(spoilt, PLAN, np.arange(0, 160, 2), 0, 7, "cpu", False)
+    watched = watch(task, NoReport())
+    short = [watch(replace(task, plan=replace(PLAN, epochs=epochs)), NoReport()) for epochs in range(1, 7)]
+    final = np.stack([one.final_loss for one in short])  # after 1, 2, .. epochs of the very same run
+    np.testing.assert_allclose(watched.loss, final.mean(0), rtol=1e-12)
+    hits = np.stack([one.margin * number for number, one in enumerate(short, start=1)])
+    hits = np.diff(hits, axis=0, prepend=0) > 0  # margins after each epoch, out of their running means
+    for example in range(160):
+        events = sum(hits[e, example] and not hits[e + 1, example] for e in range(5))
+        expected = events if hits[:, example].any() else 6
+        assert watched.forgetting[example] == expected
+    own = watched.probabilities[np.arange(160), spoilt.labels]
+    assert (own <= np.exp(-watched.final_loss.min())).all()
+    # exp(-loss) of each epoch, averaged; float32 sums of six numbers.
+    np.testing.assert_allclose(own, np.exp(-final).mean(0), rtol=1e-5)
+
+
+def test_logit_changes_are_products_with_the_gradient_of_each_logit():
+    torch.manual_seed(0)
+    model = build("cnn", {"widths": (3,), "dense": (5,)}, (1, 4, 4), 3).double()
+    inputs = torch.randn(4, 1, 4, 4, dtype=torch.float64)
+    parameters = dict(model.named_parameters())
+    direction = {name: torch.randn_like(parameter) for name, parameter in parameters.items()}
+    found = logit_changes(model, inputs, direction)
+    for row, logits in enumerate(model(inputs)):
+        for label, logit in enumerate(logits):
+            gradient = torch.autograd.grad(logit, list(parameters.values()), retain_graph=True)
+            slow = -sum(
+                float((g * direction[name]).sum()) for g, name in zip(gradient, parameters, strict=True)
+            )
+            assert float(found[row, label]) == pytest.approx(slow, rel=1e-10, abs=1e-12)
+
+
+def test_agreement_is_centred_and_of_unit_size_and_asks_every_label():
+    torch.manual_seed(0)
+    model = build("mlp", {"widths": (6,)}, (1, 4, 4), 3)
+    batch = (torch.randn(9, 1, 4, 4), torch.arange(9) % 3)
+    found = label_agreement(model, [batch], [batch])
+    torch.testing.assert_close(found.sum(1), torch.zeros(9, dtype=torch.float64), atol=1e-12, rtol=0)
+    assert float(found.square().mean()) == pytest.approx(1)
+    direction = total_gradient(model, [batch], label_loss)
+    changes = logit_changes(model, batch[0], direction).double()
+    changes -= changes.mean(1, keepdim=True)
+    torch.testing.assert_close(found, changes / changes.square().mean().sqrt())
+
+
+def test_the_label_loss_never_saturates():
+    logits = torch.tensor([[9.0, -9.0, 0.0]], requires_grad=True)
+    (gradient,) = torch.autograd.grad(label_loss(logits, torch.tensor([0])).sum(), logits)
+    torch.testing.assert_close(gradient, torch.tensor([[1 / 3 - 1, 1 / 3, 1 / 3]]))
+    (saturated,) = torch.autograd.grad(functional.cross_entropy(logits, torch.tensor([0])), logits)
+    assert saturated.abs().max() < 1e-3
+
+
+def test_a_loss_that_is_not_finite_is_an_error_that_says_what_to_do(spoilt):
+    with pytest.raises(InputError, match=r"not finite after epoch 1. Use a smaller --lr than 1e\+30"):
+        inspected(spoilt, replace(PLAN, lr=1e30))
+
+
+def test_a_network_stops_when_it_is_asked_to(spoilt):
+    report = NoReport()
+    report.stop_requested = True
+    with pytest.raises(Interrupted, match="in epoch 1 of 6"):
+        watch(WatchTask(spoilt, PLAN, np.arange(160), 0, 0, "cpu", False), report)
+
+
+def test_batch_norm_is_measured_in_evaluation_mode(spoilt):
+    plan = replace(PLAN, model="resnet", options={"widths": (4,), "blocks": (1,)}, epochs=2, folds=2)
+    found = inspected(spoilt, plan)
+    assert np.isfinite(found.evidence.helpfulness).all()
+    assert np.isfinite(found.evidence.agreement).all()
+
+
+def test_the_second_round_measures_no_helpfulness(found):
+    assert np.isnan(found.second.helpfulness).all()
+    assert one_by_one([], 0) == []
