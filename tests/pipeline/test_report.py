@@ -75,7 +75,7 @@ def test_the_page_needs_nothing_from_outside(standing):
 
 
 def test_the_page_shows_verdicts_as_words_settings_and_what_was_left_out(standing):
-    for words in ("✓ holds", "– not run", "calibrated on scikit-learn", "Snapshots behind", "lr: 0.1"):
+    for words in ("✓ holds", "– not run", "calibrated on other seeds", "Snapshots behind", "lr: 0.1"):
         assert words in standing
     assert "imputed from gradients of batches of k = 20 (5 partitions), batch norm in train mode" in standing
 
