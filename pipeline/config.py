@@ -311,6 +311,17 @@ class Params(Spec):
         """The split whose view a run trains on."""
         return self.splits[run.variant.partition(".")[0]]
 
+    def named_run(self, key: str) -> Run:
+        """The run that a claim calls `key`: `RUN`, or `RUN.POINT` of one that varies."""
+        name, _, point = key.partition(".")
+        return self.runs[name].points()[point] if point else self.runs[name]
+
+    @property
+    def run_names(self) -> list[str]:
+        """What a claim can call a run: every key, and the points of those that vary."""
+        points = [f"{key}.{point}" for key, run in self.runs.items() for point in run.vary]
+        return [*self.runs, *points]
+
     @property
     def views(self) -> list[str]:
         """What the splits make, by the names that stand where a variant can."""

@@ -34,8 +34,8 @@ def check_references(params: "Params", name: str) -> None:
             )
     for claim, roles in params.claims.items():
         for role, key in roles.items():
-            if key not in params.runs and key not in params.splits:
-                raise unknown_name(f"{name}, claims.{claim}.{role}", key, [*params.runs, *params.splits])
+            if key not in params.run_names and key not in params.splits:
+                raise unknown_name(f"{name}, claims.{claim}.{role}", key, [*params.run_names, *params.splits])
 
 
 def _check_split(params: "Params", where: str, split: "Difficulty") -> None:

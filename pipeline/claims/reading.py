@@ -159,6 +159,12 @@ def read_records(layout: Layout, params: Params) -> dict[str, RunRecord]:
     return {key: _read_record(layout, params, key) for key in params.runs}
 
 
+def by_name(records: Mapping[str, RunRecord]) -> dict[str, RunRecord]:
+    """The records by what claims call them: `RUN`, and `RUN.POINT` for the points of one that varies."""
+    points = {point.key: point for record in records.values() for point in record.points.values()}
+    return {**records, **points}
+
+
 def _read_record(layout: Layout, params: Params, key: str) -> RunRecord:
     spec, measure, folder = params.runs[key], params.measures.get(key), layout.run(key)
     shape, classes = _read_facts(folder / "run.json", key)

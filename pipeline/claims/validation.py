@@ -76,9 +76,9 @@ def _check_items(params: Params, where: str, roles: Mapping[str, str], built: Bu
         check_role(params, f"{where}.{role}", key, built.needs_of(role))
     for role, takes_median in (("mean", False), ("median", True)):
         key = roles.get(role) if role in built.roles else None
-        if key is not None and params.runs[key].takes_median is not takes_median:
+        if key is not None and params.named_run(key).takes_median is not takes_median:
             raise InputError(
-                f"{where}.{role}: run '{key}' has aggregation '{params.runs[key].aggregation}'. "
+                f"{where}.{role}: run '{key}' has aggregation '{params.named_run(key).aggregation}'. "
                 f"This role needs {'m3 or median' if takes_median else 'a3 or mean'}."
             )
     measured = [roles[role] for role in built.roles if built.needs_of(role).measured_on]

@@ -13,12 +13,12 @@ def check_role(params: Params, where: str, key: str, needs: Needs) -> None:
     if needs.kind == "split":
         _check_split(params, where, key)
         return
-    if key not in params.runs:
+    if key not in params.run_names:
         raise InputError(
             f"{where}: '{key}' is a split; this role needs a run, for example one on its examples "
             f"(variant: {key}.{needs.view or 'easy'})."
         )
-    _check_kind(where, key, params.runs[key], needs)
+    _check_kind(where, key, params.named_run(key), needs)
     _check_data(params, where, key, needs)
     if needs.measured_on:
         _check_measure(params, where, key, needs)
@@ -48,7 +48,7 @@ def _check_kind(where: str, key: str, run: Run, needs: Needs) -> None:
 
 
 def _check_data(params: Params, where: str, key: str, needs: Needs) -> None:
-    run = params.runs[key]
+    run = params.named_run(key)
     if needs.view is not None and run.variant.partition(".")[2] != needs.view:
         views = [view for view in params.views if view.endswith(f".{needs.view}")]
         raise InputError(
@@ -90,7 +90,7 @@ def _percents(params: Params, where: str, roles: Mapping[str, str]) -> None:
     """CG-3: every point is winsorised, no c comes twice, and all runs have the same smallest and largest."""
     ends = {}
     for role, key in roles.items():
-        points = params.runs[key].points()
+        points = params.named_run(key).points()
         for name, point in points.items():
             if point.aggregation != "winsorized":
                 raise InputError(
@@ -112,7 +112,7 @@ def _percents(params: Params, where: str, roles: Mapping[str, str]) -> None:
 
 def _one_split(params: Params, where: str, roles: Mapping[str, str]) -> None:
     """CG-5: the runs are on views of one and the same split."""
-    splits = {role: params.runs[key].variant.partition(".")[0] for role, key in roles.items()}
+    splits = {role: params.named_run(key).variant.partition(".")[0] for role, key in roles.items()}
     first = next(iter(splits))
     for role, split in splits.items():
         if split != splits[first]:
@@ -124,7 +124,7 @@ def _one_split(params: Params, where: str, roles: Mapping[str, str]) -> None:
 
 def _noisy(params: Params, where: str, roles: Mapping[str, str]) -> None:
     """CG-7: there is a corrupt half, whose labels are noise."""
-    variant = params.variant_of(params.runs[roles["run"]])
+    variant = params.variant_of(params.named_run(roles["run"]))
     if not params.variants[variant].noise_labels:
         raise InputError(
             f"{where}.run: run '{roles['run']}' trains on '{variant}', whose labels are all pristine. Name "
@@ -135,7 +135,7 @@ def _noisy(params: Params, where: str, roles: Mapping[str, str]) -> None:
 def _sizes_and_rates(params: Params, where: str, roles: Mapping[str, str]) -> None:
     """CG-9: a mean and a median at each of several micro-batch sizes; medians at several learning rates."""
     key = roles["sizes"]
-    points = params.runs[key].points().values()
+    points = params.named_run(key).points().values()
     found = Counter((point.micro_batch_size, point.takes_median) for point in points)
     sizes = sorted({size for size, _ in found})
     for size in sizes:
@@ -155,7 +155,7 @@ def _sizes_and_rates(params: Params, where: str, roles: Mapping[str, str]) -> No
 
 
 def _rates(params: Params, where: str, key: str) -> None:
-    points = params.runs[key].points()
+    points = params.named_run(key).points()
     for name, point in points.items():
         if not point.takes_median:
             raise InputError(

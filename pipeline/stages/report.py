@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.claims import (
     LEDGER,
     Judgement,
+    by_name,
     claims_json,
     judge_all,
     read_records,
@@ -73,7 +74,7 @@ def write_report(layout: Layout, params: Params) -> Report:
     validate_comparisons(params)
     records = read_records(layout, params)
     studies = read_studies(layout, _studies())
-    items = {**records, **read_splits(layout, params)}
+    items = {**by_name(records), **read_splits(layout, params)}
     judgements = judge_all(params.claims, items, studies)
     parts = sections(judgements, items, params, studies)
     figures = _write_figures(layout.reports / "figures", parts)

@@ -11,6 +11,7 @@ import pytest
 from pipeline.config import parse_params
 from pipeline.errors import InputError
 from pipeline.stages import check, prepare, train
+from pipeline.stages.report import write_report
 from pipeline.tracking.journal import journals
 from tests.processes import wait_for
 
@@ -92,6 +93,23 @@ def test_every_point_is_a_run_of_its_own(layout, params, caplog):
         rates = database.execute("select value from params where key = 'lr'").fetchall()
     assert sorted(value for key, value in found if key == "point") == ["robust", "robust", "slow", "slow"]
     assert sorted(rates) == [("0.01",)] * 2 + [("0.5",)] * 4
+
+
+def test_a_claim_can_name_the_points_of_a_run(layout, params):
+    varied = "vary: {a: {aggregation: a3}, m: {aggregation: m3}}"
+    text = PARAMS[: PARAMS.index("    vary:")] + f"    {varied}\nsplits: {{}}\nmeasures: {{}}\nclaims:\n"
+    text += "  CG-4-real: {mean: rates.a, median: rates.m}\n"
+    claimed = parse_params(text, "params.yaml")
+    check.run(layout, claimed, None)
+    train.run(layout, claimed, "rates")
+    (found,) = [each for each in write_report(layout, claimed).judgements if each.claim.id == "CG-4-real"]
+    assert found.verdict != "not run"
+    assert len(found.headline.reading.per_seed) == 2
+    swapped = text.replace("{mean: rates.a, median: rates.m}", "{mean: rates.m, median: rates.a}")
+    with pytest.raises(InputError, match=r"claims.CG-4-real.mean: run 'rates.m' has aggregation 'm3'"):
+        check.run(layout, parse_params(swapped, "params.yaml"), None)
+    with pytest.raises(InputError, match=r"'rates.x' is unknown"):
+        parse_params(text.replace("rates.a", "rates.x"), "params.yaml")
 
 
 @pytest.mark.parametrize(
