@@ -1,4 +1,4 @@
-"""The command `inspect-labels` as a user meets it: a folder with planted wrong labels, a variant, and mistakes."""
+"""The command `inspect-labels` as a user meets it: a folder with wrong labels, a variant, and mistakes."""
 
 import csv
 import os

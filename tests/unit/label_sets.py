@@ -9,7 +9,7 @@ from pipeline.studies.label_errors.plan import Plan
 from pipeline.studies.label_errors.study import inspect
 from pipeline.studies.label_errors.watching import watch
 
-PLAN = Plan("mlp", {"widths": (16,)}, epochs=6, batch_size=8, folds=3)
+PLAN = Plan("mlp", {"widths": (16,)}, epochs=6, batch_size=8, folds=2)
 
 
 class NoReport:

@@ -45,9 +45,9 @@ def read_winsorised(
 
 def test_winsorising_holds_on_what_the_paper_shows():
     checks = read_winsorised()
-    assert [check.verdict for check in checks] == ["holds"] * 4
+    assert [check.verdict for check in checks] == ["holds"] * 3
     # Differences of decimals: rounding of a few subtractions.
-    assert [check.middle for check in checks] == pytest.approx([0.55, 0.28, 0.0, 0.25], abs=1e-12)
+    assert [check.middle for check in checks] == pytest.approx([0.55, 0.28, 0.25], abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -55,13 +55,12 @@ def test_winsorising_holds_on_what_the_paper_shows():
     [
         ({"half": {0: (0.95, 0.70), 8: (0.55, 0.40)}}, 0),  # overfit .25 and .15: train and test fall alike
         ({"noise": {0: (0.58, 0.2), 8: (0.40, 0.1)}}, 1),
-        ({"half": {0: (0.95, 0.70), 8: (0.70, 0.85)}}, 2),  # it fits some of the corrupt .45
-        ({"clean": {0: (1.0, 0.95), 8: (0.75, 0.74)}}, 3),  # right labels suffer as much
+        ({"clean": {0: (1.0, 0.95), 8: (0.75, 0.74)}}, 2),  # right labels suffer as much
     ],
 )
 def test_winsorising_fails_where_one_of_its_checks_does(changed, failing):
     verdicts = [check.verdict for check in read_winsorised(**changed)]
-    assert verdicts == ["fails" if place == failing else "holds" for place in range(4)]
+    assert verdicts == ["fails" if place == failing else "holds" for place in range(3)]
 
 
 def test_the_order_of_the_points_is_that_of_c_and_not_of_the_file():
@@ -89,16 +88,16 @@ def test_a_late_fall_does_not_hide_what_was_fitted_at_the_peak():
     )
     runs = {role: winsorised({0: (0.9, 0.5), 8: (0.5, 0.5)}) for role in ("labels0", "labels100")}
     readings = winsorizing.suppression({**runs, "labels50": record(points=points)})
-    peak, end, share = readings[2].ingredients
-    assert judge_check(readings[2]).verdict == "fails"
+    *_, peak, end, share = readings[0].ingredients
     assert (peak.per_seed[0], end.per_seed[0], share.per_seed[0]) == (0.8, 0.3, 0.55)
 
 
 def test_a_seed_that_diverged_is_no_sign_of_little_overfitting():
-    first, *others = read_winsorised(diverged=[1])
+    first, *_ = read_winsorised(diverged=[1])
     assert math.isnan(first.reading.per_seed[1])
     assert first.verdict == "fails"
-    assert math.isnan(others[1].reading.per_seed[1])
+    peak = first.reading.ingredients[2]
+    assert math.isnan(peak.per_seed[1])
 
 
 def sizes(accuracies: dict[int, tuple[float, float]]) -> RunRecord:

@@ -10,7 +10,13 @@ from hypothesis.extra import numpy as hnp
 
 from pipeline.studies.label_errors.evidence import deal_folds, gather
 from pipeline.studies.label_errors.plan import Plan, plan_for
-from pipeline.studies.label_errors.scores import disagreement, likely_wrong, posterior, ranks
+from pipeline.studies.label_errors.scores import (
+    combined,
+    disagreement,
+    likely_wrong,
+    ranks,
+    weight_of_second,
+)
 from pipeline.studies.label_errors.watching import Watched
 
 NUM, CLASSES = 12, 3
@@ -50,10 +56,20 @@ def test_a_label_that_nobody_doubts_is_not_wrong():
     assert likely_wrong(sure, np.array([0, 1, 2, 1])).tolist() == [False, False, False, True]
 
 
-def test_the_second_round_weighs_as_much_as_the_first():
-    seen, held_out, trusted = np.array([[1.0, 0.0]]), np.array([[0.5, 0.5]]), np.array([[0.0, 1.0]])
-    assert posterior(seen, held_out).tolist() == [[0.75, 0.25]]
-    assert posterior(seen, held_out, trusted).tolist() == [[0.375, 0.625]]
+def test_a_second_round_is_believed_by_what_it_gains():
+    first = np.arange(100) < 50
+    assert weight_of_second(first, first) == 0
+    assert weight_of_second(first, np.arange(100) < 40) == 0  # hits were lost
+    assert weight_of_second(first, np.arange(100) < 80) == 1
+    little = first.copy()
+    little[[0, 50, 51]] = [False, True, True]  # one more hit, three changes: 0.01 in 2 * sqrt(.0299 / 100)
+    assert weight_of_second(first, little) == pytest.approx(0.01 / (2 * (0.0299 / 100) ** 0.5))
+
+
+def test_a_round_that_is_not_believed_does_not_count_and_one_that_is_counts_twice():
+    first, second = np.array([0.0, 0.3]), np.array([0.9, 0.0])
+    assert combined(first, second, 0.0).tolist() == [0.0, 0.3]
+    assert combined(first, second, 1.0) == pytest.approx([0.6, 0.1])
 
 
 def test_ranks_begin_with_the_most_suspicious_and_leave_ties_in_order():
@@ -78,6 +94,7 @@ def _said(number):
         probabilities=np.stack([own, -own], axis=1).astype(np.float32),
         loss=own,
         margin=own,
+        doubt=own,
         forgetting=own.astype(np.int64),
         final_loss=own,
         helpfulness=own,
@@ -90,6 +107,7 @@ def test_evidence_keeps_apart_who_saw_an_example_and_who_did_not():
     found = gather(np.zeros(4, np.int64), fold, [_said(number) for number in range(3)])
     assert found.held_out_loss.tolist() == found.helpfulness.tolist() == [0, 11, 22, 13]
     assert found.loss.tolist() == [15, 11, 7, 13]  # (10 + 20) / 2 + 0, (0 + 20) / 2 + 1, ...
+    assert found.doubt.tolist() == [10, 11, 12, 13]  # of all three
     np.testing.assert_array_equal(found.held_out[:, 0], found.held_out_margin)
     np.testing.assert_array_equal(found.seen[:, 0], found.margin)
 
