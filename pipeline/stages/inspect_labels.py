@@ -26,7 +26,7 @@ from pipeline.studies.label_errors.scores import ranks
 from pipeline.studies.label_errors.study import Inspection, inspect
 from pipeline.studies.label_errors.subject import Subject, folder_subject, variant_subject
 from pipeline.studies.label_errors.table import FILE, LabelRow, label_rows
-from pipeline.studies.label_errors.watching import Progress, Watched, WatchTask, watch
+from pipeline.studies.label_errors.watching import Progress, Restarted, Watched, WatchTask, watch
 from pipeline.studies.tables import write_rows
 from pipeline.tracking import track
 from pipeline.workers import side_by_side
@@ -55,7 +55,7 @@ def run(layout: Layout, params: Params, options: InspectOptions) -> None:
         found = _inspect(subject, plan, params, seed, device)
         rows = label_rows(subject, found)
         write_rows(folder / FILE, LabelRow, rows)
-        _write_page(folder / "index.html", subject, plan, seed, rows, options.top)
+        _write_page(folder / "index.html", subject, plan, seed, found, rows, options.top)
         metrics = _metrics(subject, found)
         tracked.log(metrics, step=0)
         for name in (FILE, "index.html"):
@@ -96,18 +96,18 @@ def _plan(subject: Subject, options: InspectOptions) -> Plan:
         folds=options.folds,
         lr=options.lr,
     )
+    try:
+        check(plan.model, plan.options, "--model")
+    except ModelError as error:
+        raise InputError(str(error)) from error
     counts = zip(subject.classes, np.bincount(split.labels, minlength=split.num_classes), strict=True)
     short = [f"{name} ({count})" for name, count in counts if count < plan.folds]
     if short:
         listed = ", ".join(short[:10]) + (" and others" if len(short) > 10 else "")
         raise InputError(
-            f"{STAGE} {subject.name}: each of {plan.folds} folds needs an image of every class, and these have "
-            f"fewer: {listed}. Add images, leave these classes out, or use fewer --folds (2 or more)."
+            f"{STAGE} {subject.name}: each of {plan.folds} folds needs an image of every class, and these "
+            f"have fewer: {listed}. Add images, leave these classes out, or use fewer --folds (2 or more)."
         )
-    try:
-        check(plan.model, plan.options, "--model")
-    except ModelError as error:
-        raise InputError(str(error)) from error
     return plan
 
 
@@ -119,12 +119,15 @@ def _make_folder(folder: Path) -> None:
 
 
 def _inspect(subject: Subject, plan: Plan, params: Params, seed: int, device: str) -> Inspection:
-    line = ProgressLine(f"{STAGE} {subject.name}", "epochs", plan.folds + 1)
+    line = ProgressLine(f"{STAGE} {subject.name}", "epochs", 2 * plan.folds)
 
     def run_tasks(tasks: Sequence[WatchTask], before: int) -> list[Watched]:
         def on_message(index: int, message: Any) -> None:
             if isinstance(message, Progress):
                 line.update(before + index, message.done, message.total)
+            elif isinstance(message, Restarted):
+                what = f"network {before + index + 1} diverged in epoch {message.epoch}"
+                log.warning("%s %s: %s; again at lr %g.", STAGE, subject.name, what, message.lr)
 
         processes = processes_for(params, device)
         return side_by_side(watch, tasks, processes=processes, threads=params.threads, on_message=on_message)
@@ -136,13 +139,16 @@ def _inspect(subject: Subject, plan: Plan, params: Params, seed: int, device: st
 
 
 def _write_page(
-    path: Path, subject: Subject, plan: Plan, seed: int, rows: Sequence[LabelRow], top: int
+    path: Path, subject: Subject, plan: Plan, seed: int, found: Inspection, rows: Sequence[LabelRow], top: int
 ) -> None:
     positions = {file: position for position, file in enumerate(subject.files)}
     shape = "x".join(map(str, subject.split.input_shape))
     facts = {
         "images": f"{len(rows)} in {len(subject.classes)} classes, looked at as {shape}",
-        "networks": f"{plan.folds}, each trained without a part of the images, and one on what these trust",
+        "networks": f"{plan.folds}, each trained without a part of the images, and as many again on what "
+        "these trust",
+        "agreement": f"{found.first.hits.mean():.1%} of the labels are given by a network that has not seen "
+        f"them, {found.second.hits.mean():.1%} in the second round, which counts for {found.weight:.0%}",
         "network": plan.model,
         "training": f"{plan.epochs} epochs, batches of {plan.batch_size}, learning rate {plan.lr:g}",
         "seed": str(seed),
@@ -162,8 +168,14 @@ def _write_page(
 
 def _metrics(subject: Subject, found: Inspection) -> dict[str, float]:
     """Counts; and where the wrong labels are known, how well they were found."""
-    counts = {"examples": len(found.labels), "likely_wrong": found.likely_wrong.sum()}
-    metrics = {f"labels/{name}": float(count) for name, count in counts.items()}
+    quantities = {
+        "examples": len(found.labels),
+        "likely_wrong": found.likely_wrong.sum(),
+        "held_out_hits": found.first.hits.mean(),
+        "held_out_hits_of_second": found.second.hits.mean(),
+        "weight_of_second": found.weight,
+    }
+    metrics = {f"labels/{name}": float(value) for name, value in quantities.items()}
     wrong = subject.split.labels != subject.split.original_labels
     if wrong.any():
         from sklearn.metrics import average_precision_score  # a second of imports
@@ -177,7 +189,10 @@ def _metrics(subject: Subject, found: Inspection) -> dict[str, float]:
 
 def _summary(subject: Subject, rows: Sequence[LabelRow], metrics: dict[str, float]) -> list[str]:
     wrong = int(metrics["labels/likely_wrong"])
-    lines = [f"{wrong} of {len(rows)} labels are probably wrong"]
+    hits = metrics["labels/held_out_hits"]
+    lines = [
+        f"{wrong} of {len(rows)} labels are probably wrong; the networks give {hits:.1%} of the labels unseen"
+    ]
     first = rows[: min(FIRST, wrong)]
     lines += [f"  {row.file}: {row.given} -> {row.other} ({row.suspicion:.3f})" for row in first]
     if "labels/wrong" in metrics:
@@ -185,7 +200,7 @@ def _summary(subject: Subject, rows: Sequence[LabelRow], metrics: dict[str, floa
             metrics[f"labels/{name}"] for name in ("wrong", "average_precision", "precision")
         )
         lines.append(
-            f"{known:.0f} labels are known to be wrong: average precision {average:.3f}, {precision:.1%} of as "
-            "many first ones are"
+            f"{known:.0f} labels are known to be wrong: average precision {average:.3f}, {precision:.1%} of "
+            "as many first ones are"
         )
     return lines

@@ -11,15 +11,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.__main__ import main
 from pipeline.config import load_params
 from pipeline.paths import Layout
-from pipeline.stages import prepare
+from pipeline.stages import inspect_labels, prepare
 from tests.processes import PATIENCE, python, wait_for
+from tests.unit.label_sets import ANNOUNCED, NoReport
 
 ROOT = Path(__file__).parents[2]
 PARAMS = """
 seed: 0
 device: cpu
+processes: 2
 threads: 1
 sources:
   digits: {kind: digits, examples_per_class: 12, test_examples_per_class: 2}
@@ -126,14 +129,37 @@ def test_the_run_is_tracked(inspected, repository):
     assert run.data.params["folds"] == "2"
 
 
-def test_a_variant_knows_its_wrong_labels_and_the_bytes_repeat(repository, tmp_path):
-    arguments = ("--variant", "spoilt", "--epochs", "10", "--folds", "2", "--top", "7")
-    code, told = inspect(repository, *arguments, "--out", tmp_path / "one")
+@pytest.fixture
+def called(repository, monkeypatch, caplog, capsys):
+    """A function that calls the command in this process: exit code and what it says."""
+    monkeypatch.chdir(repository)
+    monkeypatch.setattr("pipeline.__main__.die_with_parent", lambda: None)
+    monkeypatch.setattr("pipeline.__main__.signal.signal", lambda *_: None)
+    monkeypatch.setattr(inspect_labels, "side_by_side", in_turn)
+
+    def call(*arguments):
+        try:
+            return main(["inspect-labels", *map(str, arguments)]), caplog.text
+        except SystemExit as refused:  # by the parser
+            return refused.code, capsys.readouterr().err
+
+    return call
+
+
+def in_turn(work, tasks, *, on_message, **_):
+    """Stands in for workers."""
+    report = NoReport()
+    return [work(task, report) for task in tasks]
+
+
+def test_a_variant_knows_its_wrong_labels_and_the_bytes_repeat(called, tmp_path):
+    arguments = ("--variant", "spoilt", "--epochs", "10", "--folds", "2", "--top", "7", "--out")
+    code, told = called(*arguments, tmp_path / "one")
     assert code == 0, told
     assert "12 labels are known to be wrong: average precision" in told
-    assert (tmp_path / "one" / "index.html").read_text().count("<img") == 7
+    assert (tmp_path / "one" / "index.html").read_text(encoding="utf-8").count("<img") == 7
     assert rows_of(tmp_path / "one")[0]["file"].startswith("image ")
-    assert inspect(repository, *arguments, "--out", tmp_path / "two")[0] == 0
+    assert called(*arguments, tmp_path / "two")[0] == 0
     for name in ("labels.csv", "index.html"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
@@ -154,46 +180,38 @@ def test_a_variant_knows_its_wrong_labels_and_the_bytes_repeat(repository, tmp_p
         (("--folder", "few", "--lr", "0"), "should be a number above 0, found '0'"),
     ],
 )
-def test_a_mistake_is_one_message(repository, tmp_path, monkeypatch, arguments, message, caplog, capsys):
-    from pipeline.__main__ import main
-
+def test_a_mistake_is_one_message(called, tmp_path, arguments, message):
     for name in ("empty", "one/cat", "few/cat", "few/dog"):
         (tmp_path / name).mkdir(parents=True)
     for number, file in enumerate(("one/cat/1", "few/cat/1", "few/cat/2", "few/dog/1", "few/dog/2")):
         picture((9, 99, 200), number).save(tmp_path / f"{file}.png")
-    folders = [
-        str(tmp_path / value) if before == "--folder" else value
-        for before, value in zip(("", *arguments), arguments, strict=False)
+    before = ("", *arguments)
+    given = [
+        tmp_path / value if last == "--folder" else value
+        for last, value in zip(before, arguments, strict=False)
     ]
-    monkeypatch.chdir(repository)
-    monkeypatch.setattr("pipeline.__main__.die_with_parent", lambda: None)
-    monkeypatch.setattr("pipeline.__main__.signal.signal", lambda *_: None)
-    try:
-        code = main(["inspect-labels", *folders])
-        told = caplog.text
-    except SystemExit as refused:  # by the parser
-        code, told = refused.code, capsys.readouterr().err
+    code, told = called(*given)
     assert code == 2
     assert message in told
 
 
 def test_an_interrupted_call_leaves_no_tables(repository, colours, tmp_path):
+    out, announced = tmp_path / "out", tmp_path / "announced"
+    announced.mkdir()
     process = python(
-        *("-m", "pipeline", "inspect-labels", "--folder", colours, "--epochs", "1000000", "--out", tmp_path),
+        *("-m", "pipeline", "inspect-labels", "--folder", colours, "--epochs", "1000000", "--out", out),
+        *("--lr", "1e-5", "--model", "tests.unit.label_sets:announced_mlp"),
+        variables={ANNOUNCED: str(announced)},
         cwd=repository,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    wait_for((repository / "data" / "locks" / "inspect-labels-my-colours.lock").is_file)
-    line = process.stdout.readline()
-    while "epochs/s" not in line:  # of the progress: networks are being trained
-        assert line, "it ended by itself"
-        line = process.stdout.readline()
+    wait_for(lambda: process.poll() is not None or len(list(announced.iterdir())) >= 2)  # workers at work
     os.killpg(process.pid, signal.SIGINT)
     told, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 3, told
     assert "Interrupted" in told
     assert "Traceback" not in told
-    assert list(tmp_path.iterdir()) == []
+    assert list(out.iterdir()) == []

@@ -124,9 +124,23 @@ def test_the_label_loss_never_saturates():
     assert saturated.abs().max() < 1e-3
 
 
-def test_a_loss_that_is_not_finite_is_an_error_that_says_what_to_do(spoilt):
-    with pytest.raises(InputError, match=r"not finite after epoch 1. Use a smaller --lr than 1e\+30"):
-        inspected(spoilt, replace(PLAN, lr=1e30))
+def test_a_network_that_diverges_begins_anew_with_smaller_steps(spoilt):
+    heard = []
+
+    class Heard(NoReport):
+        def __call__(self, message):
+            heard.append(message)
+
+    def task(lr):
+        return WatchTask(spoilt, replace(PLAN, lr=lr), np.arange(160), 0, 0, "cpu", False)
+
+    high = 16 * PLAN.lr * 1e30
+    with pytest.raises(InputError, match="the loss stops being finite, also at a learning rate of 5e[+]28. Use"):
+        watch(task(high), Heard())
+    assert [message.lr for message in heard] == [high / 4, high / 16]
+    # Half of the images at a rate that diverges once.
+    found = watch(task(0.2 * 4), Heard())
+    assert np.isfinite(found.loss).all()
 
 
 def test_a_network_stops_when_it_is_asked_to(spoilt):

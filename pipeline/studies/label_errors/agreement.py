@@ -7,6 +7,10 @@ with J_i the Jacobian of the logits of image i, -J_i S. Where another label than
 others disagree with the label.
 """
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
@@ -28,7 +32,7 @@ def logit_changes(model: nn.Module, inputs: Tensor, direction: Vector) -> Tensor
     One forward-mode pass. `direction` has a tensor for each trainable parameter by its name.
     """
     # Not torch.func.jvp, which does the same and imports the compiler first.
-    with torch.no_grad(), borrowed(model, training=False), forward_ad.dual_level():
+    with torch.no_grad(), borrowed(model, training=False), _quietly(), forward_ad.dual_level():
         moving = {
             name: forward_ad.make_dual(parameter.detach(), -direction[name].to(parameter))
             for name, parameter in model.named_parameters()
@@ -37,6 +41,14 @@ def logit_changes(model: nn.Module, inputs: Tensor, direction: Vector) -> Tensor
         logits = torch.func.functional_call(model, moving, (inputs,))
         changes = forward_ad.unpack_dual(logits).tangent
     return torch.zeros_like(logits) if changes is None else changes
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the warning about torch.jit that torch's own forward mode sets off when it is first used."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+        yield
 
 
 def label_agreement(model: nn.Module, trained_on: Batches, asked: Batches) -> Tensor:

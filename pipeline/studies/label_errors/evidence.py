@@ -25,8 +25,14 @@ class Evidence:
     final_loss: Floats
     held_out_loss: Floats
     held_out_margin: Floats
+    doubt: Floats  # by all networks
     helpfulness: Floats  # towards the examples that its network was trained on; mean over snapshots
     agreement: Floats  # (n, classes) see `label_agreement`; mean over snapshots
+
+    @property
+    def hits(self) -> NDArray[np.bool_]:
+        """Whether the network that did not see the example gives it the same label, `(n,)`."""
+        return self.held_out.argmax(1) == self.labels
 
 
 def deal_folds(labels: NDArray[np.int64], folds: int, root_seed: int) -> NDArray[np.int64]:
@@ -61,6 +67,7 @@ def gather(labels: NDArray[np.int64], fold: NDArray[np.int64], networks: Sequenc
         final_loss=seen("final_loss"),
         held_out_loss=unseen("loss"),
         held_out_margin=unseen("margin"),
+        doubt=sum(network.doubt for network in networks) / len(networks),
         helpfulness=unseen("helpfulness"),
         agreement=unseen("agreement"),
     )

@@ -8,12 +8,12 @@ from typing import Any
 UPDATES = 400  # of a network: it has learned what examples share, and not yet most examples one by one
 EPOCHS = (8, 40)  # fewest, most
 FEW = 2000  # examples, up to which small batches and more folds are affordable
-SNAPSHOTS = (1 / 8, 1 / 4, 1 / 2)  # of the epochs; later, gradients are those of the examples not yet fitted
+SNAPSHOTS = (1 / 4, 1 / 2)  # of the epochs; later, gradients are those of the examples not yet fitted
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One network for each fold, trained on the others, and one on the examples that are trusted then."""
+    """A network for each fold, trained on the others; then another one on what is trusted of the others."""
 
     model: str
     options: Mapping[str, Any] = field(default_factory=dict)

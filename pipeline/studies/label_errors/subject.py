@@ -47,7 +47,7 @@ class FolderPlace(Place):
 
 
 def folder_subject(folder: Path, image_size: int | None, root_seed: int) -> Subject:
-    """All images of a folder, those of both its parts if it has two. Raises `InputError` if it can't be read."""
+    """All images of a folder, of both its parts if it has two. Raises `InputError` if it can't be read."""
     folder = folder.absolute()
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.name).strip("-") or "folder"
     place = FolderPlace(name, root_seed, folder.parent, folder.parent)

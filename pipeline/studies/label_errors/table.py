@@ -38,7 +38,7 @@ class LabelRow:
 
 def label_rows(subject: Subject, inspection: Inspection) -> list[LabelRow]:
     """The rows, by rank."""
-    evidence, labels = inspection.evidence, inspection.labels
+    evidence, labels = inspection.first, inspection.labels
     probabilities, suspicion = inspection.probabilities, inspection.suspicion
     predicted, wrong, rank = inspection.predicted, inspection.likely_wrong, ranks(suspicion)
     rows = np.arange(len(labels))

@@ -22,7 +22,11 @@ from pipeline.training.optimizer import SGD
 from pipeline.workers import Report
 
 STREAM = "label-errors"
+ATTEMPTS = 3  # learning rates that are tried
 ASKED = 250  # examples of one pass without an update: memory, not results
+# Logits are halved for `doubt`: plain probabilities cannot tell apart what a network is sure of, and margins
+# of logits are ruled by the few largest.
+SOFTENING = 2.0
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,14 @@ class Progress:
 
     done: int  # epochs
     total: int
+
+
+@dataclass(frozen=True)
+class Restarted:
+    """A network begins anew: its loss stopped being finite."""
+
+    epoch: int
+    lr: float  # from now on
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,7 @@ class Watched:
     probabilities: NDArray[np.float32]  # (n, classes)
     loss: NDArray[np.float64]  # (n,) cross-entropy with the given label, nats
     margin: NDArray[np.float64]  # (n,) logit of the given label less the largest other one
+    doubt: NDArray[np.float64]  # (n,) softened probability of the best other label less that of the given one
     forgetting: NDArray[np.int64]  # (n,) epochs that undid a hit; all epochs if there was no hit at all
     final_loss: NDArray[np.float64]  # (n,)
     helpfulness: NDArray[
@@ -64,12 +77,27 @@ class Watched:
 def watch(task: WatchTask, report: Report) -> Watched:
     """Train a network on some examples, and tell what it thought of all on its way.
 
-    The weights and the order of examples are a function of root seed and number. Raises `InputError` if the
-    loss stops being finite, `Interrupted` when asked to stop.
+    The weights and the order of examples are a function of root seed and number. A network whose loss stops
+    being finite begins anew at a quarter of the learning rate, and a second time; then `InputError` is raised.
+    Raises `Interrupted` when asked to stop.
     """
-    device = resolve_device(task.device)
-    task = replace(task, split=task.split.on(device))
+    task = replace(task, split=task.split.on(resolve_device(task.device)))
+    lr = task.plan.lr
+    for attempt in range(ATTEMPTS):
+        try:
+            return _watch(replace(task, plan=replace(task.plan, lr=lr / 4**attempt)), report)
+        except _Diverged as error:
+            if attempt + 1 < ATTEMPTS:
+                report(Restarted(error.epoch, lr / 4 ** (attempt + 1)))
+    raise InputError(
+        f"inspect-labels: the loss stops being finite, also at a learning rate of {lr / 4 ** (ATTEMPTS - 1):g}. "
+        "Use a smaller --lr, or another --model."
+    )
+
+
+def _watch(task: WatchTask, report: Report) -> Watched:
     plan, split = task.plan, task.split
+    device = split.reader.device
     torch.manual_seed(stream_seed(task.root_seed, STREAM, "init", task.number))
     model = build(plan.model, plan.options, split.input_shape, split.num_classes)
     # Convolutions on a processor take half the time with the channels last.
@@ -112,6 +140,14 @@ class _Batches:
             yield batch.inputs.contiguous(memory_format=torch.channels_last), batch.labels
 
 
+class _Diverged(Exception):
+    """The loss is not finite after `epoch` epochs."""
+
+    def __init__(self, epoch: int):
+        super().__init__(epoch)
+        self.epoch = epoch
+
+
 class _Notes:
     """Sums over epochs and over snapshots."""
 
@@ -125,7 +161,7 @@ class _Notes:
         self.unseen = _Batches(split, self.left_out, ASKED)
         count, classes = split.num_examples, split.num_classes
         self.probabilities = torch.zeros(count, classes)
-        self.loss, self.margin = torch.zeros(2, count, dtype=torch.float64)
+        self.loss, self.margin, self.doubt = torch.zeros(3, count, dtype=torch.float64)
         self.final_loss = torch.zeros(count, dtype=torch.float64)
         self.forgetting = torch.zeros(count, dtype=torch.int64)
         self.was_hit, self.ever_hit = torch.zeros(2, count, dtype=torch.bool)
@@ -141,16 +177,12 @@ class _Notes:
         labels = torch.from_numpy(self.task.split.labels)
         self.final_loss = functional.cross_entropy(logits, labels, reduction="none")
         if not math.isfinite(float(self.final_loss.sum())):
-            raise InputError(
-                f"inspect-labels: the loss is not finite after epoch {epoch + 1}. Use a smaller --lr than "
-                f"{self.task.plan.lr}, or another --model."
-            )
-        own = labels[:, None]
-        others = logits.scatter(1, own, -torch.inf).amax(1)
-        margin = logits.gather(1, own)[:, 0] - others
+            raise _Diverged(epoch + 1)
+        margin = _lead(logits, labels)
         self.probabilities += logits.softmax(1).float()
         self.loss += self.final_loss
         self.margin += margin
+        self.doubt -= _lead((logits / SOFTENING).softmax(1), labels)
         hit = margin > 0
         self.forgetting += self.was_hit & ~hit
         self.was_hit, self.ever_hit = hit, self.ever_hit | hit
@@ -174,11 +206,18 @@ class _Notes:
             probabilities=(self.probabilities / epochs).numpy(),
             loss=(self.loss / epochs).numpy(),
             margin=(self.margin / epochs).numpy(),
+            doubt=(self.doubt / epochs).numpy(),
             forgetting=torch.where(self.ever_hit, self.forgetting, epochs).numpy(),
             final_loss=self.final_loss.numpy(),
             helpfulness=self.helpfulness / snapshots,
             agreement=self.agreement / snapshots,
         )
+
+
+def _lead(values: Tensor, labels: Tensor) -> Tensor:
+    """The value of the label less the largest other one, `(n,)`; of `values (n, classes)`."""
+    own = labels[:, None]
+    return values.gather(1, own)[:, 0] - values.scatter(1, own, -torch.inf).amax(1)
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
