@@ -51,7 +51,9 @@ def test_with_nothing_to_run_there_is_a_report_all_the_same(tmp_path):
     """The report depends on folders that no stage has made yet."""
     folder = clone(tmp_path)
     start = PARAMS[: PARAMS.index("variants:")]
-    (folder / "params.yaml").write_text(start + "variants: {}\nruns: {}\nsplits: {}\nmeasures: {}\nclaims: {}\n")
+    (folder / "params.yaml").write_text(
+        start + "variants: {}\nruns: {}\nsplits: {}\nmeasures: {}\nclaims: {}\n"
+    )
     assert repro(folder) == {"report"}
     assert "not run" in pipeline(folder, "show").stdout
 

@@ -135,7 +135,9 @@ def test_a_network_that_diverges_begins_anew_with_smaller_steps(spoilt):
         return WatchTask(spoilt, replace(PLAN, lr=lr), np.arange(160), 0, 0, "cpu", False)
 
     high = 16 * PLAN.lr * 1e30
-    with pytest.raises(InputError, match="the loss stops being finite, also at a learning rate of 5e[+]28. Use"):
+    with pytest.raises(
+        InputError, match="the loss stops being finite, also at a learning rate of 5e[+]28. Use"
+    ):
         watch(task(high), Heard())
     assert [message.lr for message in heard] == [high / 4, high / 16]
     # Half of the images at a rate that diverges once.
