@@ -76,7 +76,7 @@ def watch(task: WatchTask, report: Report) -> Watched:
     """Train a network on some examples, and tell what it thought of all on its way.
 
     The weights and the order of examples are a function of root seed and number. A network whose loss stops
-    being finite begins anew at a quarter of the learning rate, and a second time; then `InputError` is raised.
+    being finite begins anew at a quarter of the learning rate, and a second time; then it is an `InputError`.
     Raises `Interrupted` when asked to stop.
     """
     task = replace(task, split=task.split.on(resolve_device(task.device)))
@@ -88,8 +88,8 @@ def watch(task: WatchTask, report: Report) -> Watched:
             if attempt + 1 < ATTEMPTS:
                 report(Restarted(error.epoch, lr / 4 ** (attempt + 1)))
     raise InputError(
-        f"inspect-labels: the loss stops being finite, also at a learning rate of {lr / 4 ** (ATTEMPTS - 1):g}. "
-        "Use a smaller --lr, or another --model."
+        "inspect-labels: the loss stops being finite, also at a learning rate of "
+        f"{lr / 4 ** (ATTEMPTS - 1):g}. Use a smaller --lr, or another --model."
     )
 
 
