@@ -136,7 +136,7 @@ def test_a_network_that_diverges_begins_anew_with_smaller_steps(spoilt):
 
     high = 16 * PLAN.lr * 1e30
     with pytest.raises(
-        InputError, match="the loss stops being finite, also at a learning rate of 5e[+]28. Use"
+        InputError, match=r"the loss stops being finite, also at a learning rate of 5e[+]28. Use"
     ):
         watch(task(high), Heard())
     assert [message.lr for message in heard] == [high / 4, high / 16]

@@ -84,7 +84,7 @@ def watch(task: WatchTask, report: Report) -> Watched:
     for attempt in range(ATTEMPTS):
         try:
             return _watch(replace(task, plan=replace(task.plan, lr=lr / 4**attempt)), report)
-        except _Diverged as error:
+        except _DivergedError as error:
             if attempt + 1 < ATTEMPTS:
                 report(Restarted(error.epoch, lr / 4 ** (attempt + 1)))
     raise InputError(
@@ -138,7 +138,7 @@ class _Batches:
             yield batch.inputs.contiguous(memory_format=torch.channels_last), batch.labels
 
 
-class _Diverged(Exception):
+class _DivergedError(Exception):
     """The loss is not finite after `epoch` epochs."""
 
     def __init__(self, epoch: int):
@@ -176,7 +176,7 @@ class _Notes:
         labels = torch.from_numpy(self.task.split.labels)
         self.final_loss = functional.cross_entropy(logits, labels, reduction="none")
         if not math.isfinite(float(self.final_loss.sum())):
-            raise _Diverged(epoch + 1)
+            raise _DivergedError(epoch + 1)
         margin = _lead(logits, labels)
         logs = logits.log_softmax(1)
         self.probabilities += logs.exp().float()
