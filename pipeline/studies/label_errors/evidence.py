@@ -25,7 +25,7 @@ class Evidence:
     final_loss: Floats
     held_out_loss: Floats
     held_out_margin: Floats
-    log_probabilities: Floats  # (n, classes) by all networks
+    doubt: Floats  # by all networks
     helpfulness: Floats  # towards the examples that its network was trained on; mean over snapshots
     agreement: Floats  # (n, classes) see `label_agreement`; mean over snapshots
 
@@ -67,8 +67,7 @@ def gather(labels: NDArray[np.int64], fold: NDArray[np.int64], networks: Sequenc
         final_loss=seen("final_loss"),
         held_out_loss=unseen("loss"),
         held_out_margin=unseen("margin"),
-        log_probabilities=sum(network.log_probabilities.astype(np.float64) for network in networks)
-        / len(networks),
+        doubt=sum(network.doubt for network in networks) / len(networks),
         helpfulness=unseen("helpfulness"),
         agreement=unseen("agreement"),
     )
