@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.studies.label_errors.scores import disagreement
+from pipeline.studies.label_errors.scores import disagreement, log_odds
 from pipeline.studies.label_errors.study import Inspection
 
 Floats = NDArray[np.float64]
@@ -35,10 +35,12 @@ def quality(suspicion: Floats, is_wrong: NDArray[np.bool_]) -> Quality:
 def own_scores(inspection: Inspection) -> dict[str, Floats]:
     """Scores that need no other package, by name."""
     evidence, labels = inspection.first, inspection.labels
+    alike = np.ones_like(inspection.rounds[0].exchanges)
     return {
         OURS: inspection.suspicion,
-        "its first round alone": evidence.doubt,
-        "its second round alone": inspection.second.doubt,
+        "its first round alone": inspection.rounds[0].log_odds,
+        "its second round alone": inspection.rounds[1].log_odds,
+        "its first round, all exchanges alike": log_odds(evidence.log_probabilities, labels, alike),
         "helpfulness, held out": -evidence.helpfulness,
         "helpfulness of each label, held out": disagreement(evidence.agreement, labels),
         "mean loss (small-loss)": evidence.loss,
@@ -73,6 +75,9 @@ def cleanlab_scores(inspection: Inspection) -> dict[str, Floats]:
         for method in ("self_confidence", "normalized_margin"):
             title = f"cleanlab {method.replace('_', ' ')}, {name}"
             found[title] = -get_label_quality_scores(labels, probabilities, method=method)
+        found[f"cleanlab normalized margin, adjusted, {name}"] = -get_label_quality_scores(
+            labels, probabilities, method="normalized_margin", adjust_pred_probs=True
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of classes in which it finds too few to keep
             is_issue = find_label_issues(labels, probabilities, n_jobs=1)

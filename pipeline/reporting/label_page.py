@@ -3,7 +3,7 @@
 import base64
 import io
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,22 +28,24 @@ class Card:
 def render_labels(
     name: str,
     rows: Sequence[LabelRow],
-    thumbnail: Callable[[LabelRow], Image.Image],
+    thumbnails: Sequence[Image.Image],
     *,
-    top: int,
     facts: Mapping[str, str],
     unreadable: Sequence[str],
 ) -> str:
-    """The page on the table `rows`, the most suspicious first; `facts` are lines of its table of settings."""
+    """The page on the table `rows`, the most suspicious first, with thumbnails of the first of them.
+
+    `facts` are the lines of its table of settings.
+    """
     folder = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    wrong = [row for row in rows if row.likely_wrong]
+    doubted = [row for row in rows if row.doubted]
     return environment.get_template("label_page.html.j2").render(
         name=name,
         count=len(rows),
-        wrong=len(wrong),
-        pairs=Counter((row.given, row.other) for row in wrong).most_common(MOST_PAIRS),
-        cards=[_card(row, thumbnail(row)) for row in rows[:top]],
+        doubted=len(doubted),
+        pairs=Counter((row.given, row.other) for row in doubted).most_common(MOST_PAIRS),
+        cards=[_card(row, image) for row, image in zip(rows, thumbnails, strict=False)],
         facts=facts,
         unreadable=unreadable,
     )

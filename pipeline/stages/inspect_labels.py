@@ -156,8 +156,7 @@ def _write_page(
     page = render_labels(
         subject.name,
         rows,
-        lambda row: subject.thumbnail(positions[row.file]),
-        top=top,
+        subject.thumbnails([positions[row.file] for row in rows[:top]]),
         facts=facts,
         unreadable=[str(note) for note in subject.bad],
     )
@@ -170,7 +169,7 @@ def _metrics(subject: Subject, found: Inspection) -> dict[str, float]:
     """Counts; and where the wrong labels are known, how well they were found."""
     quantities = {
         "examples": len(found.labels),
-        "likely_wrong": found.likely_wrong.sum(),
+        "doubted": found.doubted.sum(),
         "held_out_hits": found.first.hits.mean(),
         "held_out_hits_of_second": found.second.hits.mean(),
         "weight_of_second": found.weight,
@@ -188,12 +187,12 @@ def _metrics(subject: Subject, found: Inspection) -> dict[str, float]:
 
 
 def _summary(subject: Subject, rows: Sequence[LabelRow], metrics: dict[str, float]) -> list[str]:
-    wrong = int(metrics["labels/likely_wrong"])
+    doubted = int(metrics["labels/doubted"])
     hits = metrics["labels/held_out_hits"]
     lines = [
-        f"{wrong} of {len(rows)} labels are probably wrong; the networks give {hits:.1%} of the labels unseen"
+        f"{doubted} of {len(rows)} labels are doubted; the networks give {hits:.1%} of the labels unseen"
     ]
-    first = rows[: min(FIRST, wrong)]
+    first = rows[: min(FIRST, doubted)]
     lines += [f"  {row.file}: {row.given} -> {row.other} ({row.suspicion:.3f})" for row in first]
     if "labels/wrong" in metrics:
         known, average, precision = (

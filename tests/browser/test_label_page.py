@@ -19,7 +19,7 @@ ROW = LabelRow(
     given="cat",
     predicted="dog & <i>friends</i>",
     suspicion=0.98,
-    likely_wrong=True,
+    doubted=True,
     other="dog & <i>friends</i>",
     probability_given=0.01,
     probability_other=0.97,
@@ -45,9 +45,13 @@ def thumbnail(row: LabelRow) -> Image.Image:
 @pytest.fixture(scope="module")
 def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page of 30 images of 40."""
-    rows = [replace(ROW, rank=rank, likely_wrong=rank < 10) for rank in range(1, 41)]
+    rows = [replace(ROW, rank=rank, doubted=rank < 10) for rank in range(1, 41)]
     text = render_labels(
-        "my-photographs", rows, thumbnail, top=30, facts={"seed": "0"}, unreadable=["cat/x.jpg: empty"]
+        "my-photographs",
+        rows,
+        [thumbnail(row) for row in rows[:30]],
+        facts={"seed": "0"},
+        unreadable=["cat/x.jpg: empty"],
     )
     path = tmp_path_factory.mktemp("labels") / "index.html"
     path.write_text(text, encoding="utf-8")
@@ -71,7 +75,7 @@ def test_a_card_says_what_was_given_and_what_is_probable(labels: Path, page: Pag
     expect(card.locator(".labels")).to_have_text("cat → dog & <i>friends</i>")
     expect(card.locator(".numbers")).to_have_text("1: suspicion 0.980")
     expect(card.locator(".file")).to_have_text(ROW.file)
-    expect(page.locator("li.card.wrong")).to_have_count(9)
+    expect(page.locator("li.card.doubted")).to_have_count(9)
     expect(page.get_by_text("cat/x.jpg: empty")).to_be_visible()
 
 

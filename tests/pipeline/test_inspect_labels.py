@@ -113,7 +113,7 @@ def test_the_page_shows_them_and_what_could_not_be_read(inspected):
     assert all(file in page for file in PLANTED)
     assert "red/broken.jpg: not an image, or empty" in page
     assert "left out, red/broken.jpg" in told
-    assert "of 60 labels are probably wrong" in told
+    assert "of 60 labels are doubted" in told
     assert "http" not in page.replace("http://www.w3.org", "")
 
 

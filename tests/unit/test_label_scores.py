@@ -11,9 +11,13 @@ from hypothesis.extra import numpy as hnp
 from pipeline.studies.label_errors.evidence import deal_folds, gather
 from pipeline.studies.label_errors.plan import Plan, plan_for
 from pipeline.studies.label_errors.scores import (
+    balanced,
     combined,
     disagreement,
-    likely_wrong,
+    exchanges_of,
+    is_beaten,
+    log_odds,
+    most_doubted,
     ranks,
     weight_of_second,
 )
@@ -36,7 +40,7 @@ def test_disagreement_is_the_best_other_less_the_given(values, labels):
 
 
 @given(probabilities, given_labels)
-def test_likely_wrong_is_what_another_label_beats_with_confidence(values, labels):
+def test_a_label_beats_another_with_the_confidence_it_has_where_it_is_given(values, labels):
     rows, own = values.tolist(), labels.tolist()
     expected = []
     for row, label in zip(rows, own, strict=True):
@@ -47,13 +51,59 @@ def test_likely_wrong_is_what_another_label_beats_with_confidence(values, labels
             threshold = np.mean(having) if having else np.inf
             beaten |= other != label and row[other] >= threshold and row[other] > row[label]
         expected.append(beaten)
-    assert likely_wrong(values, labels).tolist() == expected
+    assert is_beaten(values, labels).tolist() == expected
 
 
-def test_a_label_that_nobody_doubts_is_not_wrong():
+def test_a_label_that_nobody_doubts_is_not_beaten():
     sure = np.eye(CLASSES)[[0, 1, 2, 0]]
-    assert not likely_wrong(sure, np.array([0, 1, 2, 0])).any()
-    assert likely_wrong(sure, np.array([0, 1, 2, 1])).tolist() == [False, False, False, True]
+    assert not is_beaten(sure, np.array([0, 1, 2, 0])).any()
+    assert is_beaten(sure, np.array([0, 1, 2, 1])).tolist() == [False, False, False, True]
+
+
+def test_as_many_are_doubted_as_are_beaten_the_most_suspicious():
+    sure, suspicion = np.eye(CLASSES)[[0, 1, 2, 0]], np.array([0.1, 0.9, 0.2, 0.3])
+    assert most_doubted(suspicion, sure, np.array([0, 1, 2, 1])).tolist() == [False, True, False, False]
+
+
+@given(probabilities, given_labels, hnp.arrays(np.float64, (CLASSES, CLASSES), elements=st.floats(1, 50)))
+def test_odds_are_bayes_rule_with_a_norm_for_the_sum(values, labels, exchanges):
+    found = log_odds(np.log(values), labels, exchanges)
+    for row, label, odds in zip(values.tolist(), labels.tolist(), found.tolist(), strict=True):
+        others = [(exchanges[k, label] * p) ** 2 for k, p in enumerate(row) if k != label]
+        assert odds == pytest.approx(np.log(sum(others) ** 0.5 / row[label]), abs=1e-9)
+
+
+def _labelled(pairs):
+    """Certain probabilities and labels from counts of (most probable, given)."""
+    right, given = zip(*[pair for pair, count in pairs.items() for _ in range(count)], strict=True)
+    return 0.97 * np.eye(CLASSES)[list(right)] + 0.01, np.array(given)
+
+
+def test_labels_that_are_exchanged_one_way_are_found_and_those_of_like_classes_not():
+    # Each class has as many labels as it is probable: nothing to balance.
+    one_way = {(0, 1): 30, (1, 2): 30, (2, 0): 30}
+    both_ways = {(0, 1): 15, (1, 0): 15, (1, 2): 15, (2, 1): 15, (2, 0): 15, (0, 2): 15}
+    right = {(k, k): 70 for k in range(CLASSES)}
+    found = exchanges_of(*_labelled(right | one_way))
+    # 30 less two standard errors of 30, in units of the one label that may be wrong anywhere; and that one.
+    expected = np.ones((CLASSES, CLASSES))
+    for k in range(CLASSES):
+        expected[k, (k + 1) % CLASSES] = 30 - 2 * 30**0.5 + 1
+    np.testing.assert_allclose(found, expected)
+    np.testing.assert_array_equal(exchanges_of(*_labelled(right | both_ways)), np.ones((CLASSES, CLASSES)))
+
+
+def test_a_preference_of_the_networks_for_a_class_is_no_exchange():
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(CLASSES), 400)
+    logits = 1.5 * np.eye(CLASSES)[labels] + random.normal(size=(len(labels), CLASSES))
+    logits[:, 0] += 1.0  # the networks like the first class
+    values = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    counts = np.bincount(values.argmax(1), minlength=CLASSES)
+    assert counts[0] > 600
+    even = np.bincount(balanced(values, labels).argmax(1), minlength=CLASSES)
+    assert np.abs(even - 400).max() <= 12  # 3 %: steps have become small, and counts jump
+    assert exchanges_of(values, labels).max() < 1.3  # without balance it is above 2
 
 
 def test_a_second_round_is_believed_by_what_it_gains():
@@ -94,7 +144,7 @@ def _said(number):
         probabilities=np.stack([own, -own], axis=1).astype(np.float32),
         loss=own,
         margin=own,
-        doubt=own,
+        log_probabilities=np.stack([own, -own], axis=1).astype(np.float32),
         forgetting=own.astype(np.int64),
         final_loss=own,
         helpfulness=own,
@@ -107,7 +157,8 @@ def test_evidence_keeps_apart_who_saw_an_example_and_who_did_not():
     found = gather(np.zeros(4, np.int64), fold, [_said(number) for number in range(3)])
     assert found.held_out_loss.tolist() == found.helpfulness.tolist() == [0, 11, 22, 13]
     assert found.loss.tolist() == [15, 11, 7, 13]  # (10 + 20) / 2 + 0, (0 + 20) / 2 + 1, ...
-    assert found.doubt.tolist() == [10, 11, 12, 13]  # of all three
+    assert found.log_probabilities[:, 0].tolist() == [10, 11, 12, 13]  # of all three
+    np.testing.assert_array_equal(found.probabilities, found.log_probabilities)
     np.testing.assert_array_equal(found.held_out[:, 0], found.held_out_margin)
     np.testing.assert_array_equal(found.seen[:, 0], found.margin)
 

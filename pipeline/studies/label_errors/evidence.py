@@ -25,7 +25,8 @@ class Evidence:
     final_loss: Floats
     held_out_loss: Floats
     held_out_margin: Floats
-    doubt: Floats  # by all networks
+    probabilities: Floats  # (n, classes) by all networks
+    log_probabilities: Floats  # (n, classes) by all networks
     helpfulness: Floats  # towards the examples that its network was trained on; mean over snapshots
     agreement: Floats  # (n, classes) see `label_agreement`; mean over snapshots
 
@@ -53,9 +54,11 @@ def gather(labels: NDArray[np.int64], fold: NDArray[np.int64], networks: Sequenc
     def unseen(name: str) -> Floats:
         return np.stack([getattr(network, name) for network in networks])[fold, rows].astype(np.float64)
 
+    def whole(name: str) -> Floats:
+        return sum(getattr(network, name).astype(np.float64) for network in networks) / len(networks)
+
     def seen(name: str) -> Floats:
-        whole = sum(getattr(network, name).astype(np.float64) for network in networks)
-        return (whole - unseen(name)) / (len(networks) - 1)
+        return (len(networks) * whole(name) - unseen(name)) / (len(networks) - 1)
 
     return Evidence(
         labels=labels,
@@ -67,7 +70,8 @@ def gather(labels: NDArray[np.int64], fold: NDArray[np.int64], networks: Sequenc
         final_loss=seen("final_loss"),
         held_out_loss=unseen("loss"),
         held_out_margin=unseen("margin"),
-        doubt=sum(network.doubt for network in networks) / len(networks),
+        probabilities=whole("probabilities"),
+        log_probabilities=whole("log_probabilities"),
         helpfulness=unseen("helpfulness"),
         agreement=unseen("agreement"),
     )

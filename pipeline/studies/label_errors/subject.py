@@ -1,7 +1,7 @@
 """What is inspected: the images of any folder, or the training part of a prepared variant."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ FEW = 2000  # images of a folder, up to which they are looked at in more detail
 SIDES = (8, 32, 64)  # least, most of many images, most of few
 LOOKED_AT = 40  # files whose size is read to choose one for all
 THUMBNAIL = 128  # pixels
+BATCH = 100
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,8 @@ class Subject:
     split: Split
     classes: tuple[str, ...]
     files: tuple[str, ...]  # what to call each example
-    thumbnail: Callable[[int], Image.Image]  # of an example, at most `THUMBNAIL` pixels a side
+    thumbnails: Callable[[Sequence[int]], list[Image.Image]]  # of examples, at most `THUMBNAIL` pixels a side
     bad: tuple[FileNote, ...] = ()  # images that could not be read
-    folder: Path | None = None  # that `files` lie in
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ def folder_subject(folder: Path, image_size: int | None, root_seed: int) -> Subj
         side = _common_side(folder, open_source(source, place))
         source = source.model_copy(update={"image_size": side})
     images = read_images(source, place, SPLITS)
-    thumbnail = partial(_from_file, folder, images.names)
-    return Subject(name, images.split, images.classes, images.names, thumbnail, images.bad, folder)
+    thumbnails = partial(_from_files, folder, images.names)
+    return Subject(name, images.split, images.classes, images.names, thumbnails, images.bad)
 
 
 def variant_subject(name: str, manifest: Manifest, split: Split, source: Source, place: Place) -> Subject:
@@ -84,19 +84,22 @@ def _common_side(folder: Path, opened: OpenSource) -> int:
     return min(max(int(median(sides)), least), most) if sides else least
 
 
-def _from_file(folder: Path, files: tuple[str, ...], position: int) -> Image.Image:
-    with Image.open(folder / files[position]) as image:
-        shown = to_mode(ImageOps.exif_transpose(image), "RGB")
-    shown.thumbnail((THUMBNAIL, THUMBNAIL))
+def _from_files(folder: Path, files: tuple[str, ...], positions: Sequence[int]) -> list[Image.Image]:
+    shown = []
+    for position in positions:
+        with Image.open(folder / files[position]) as image:
+            shown.append(to_mode(ImageOps.exif_transpose(image), "RGB"))
+        shown[-1].thumbnail((THUMBNAIL, THUMBNAIL))
     return shown
 
 
-def _from_inputs(manifest: Manifest, split: Split, position: int) -> Image.Image:
-    """The image that a network was given, its standardisation undone."""
-    (batch,) = split.batches(np.array([position]), 1)
+def _from_inputs(manifest: Manifest, split: Split, positions: Sequence[int]) -> list[Image.Image]:
+    """The images that a network was given, their standardisation undone."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (manifest.mean, manifest.std))
-    levels = (batch.inputs[0].cpu() * std + mean).round().clamp(0, 255).to(torch.uint8)
-    pixels = levels.permute(1, 2, 0).numpy()
-    shown = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    shown.thumbnail((THUMBNAIL, THUMBNAIL))
+    shown = []
+    for batch in split.batches(np.array(positions, np.int64), BATCH):
+        levels = (batch.inputs.cpu() * std + mean).round().clamp(0, 255).to(torch.uint8)
+        for pixels in levels.permute(0, 2, 3, 1).numpy():
+            shown.append(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
+            shown[-1].thumbnail((THUMBNAIL, THUMBNAIL))
     return shown

@@ -21,8 +21,8 @@ class LabelRow:
     given: str
     predicted: str
     suspicion: float
-    likely_wrong: bool
-    other: str  # the most probable label but the given one
+    doubted: bool
+    other: str  # the label that is right if the given one is not
     probability_given: float
     probability_other: float
     mean_loss: float
@@ -40,11 +40,8 @@ def label_rows(subject: Subject, inspection: Inspection) -> list[LabelRow]:
     """The rows, by rank."""
     evidence, labels = inspection.first, inspection.labels
     probabilities, suspicion = inspection.probabilities, inspection.suspicion
-    predicted, wrong, rank = inspection.predicted, inspection.likely_wrong, ranks(suspicion)
-    rows = np.arange(len(labels))
-    others = probabilities.copy()
-    others[rows, labels] = -1
-    other = others.argmax(1)
+    predicted, doubted, rank = inspection.predicted, inspection.doubted, ranks(suspicion)
+    other = inspection.other
     helpful, unhelpful = evidence.agreement.argmax(1), disagreement(evidence.agreement, labels)
     return [
         LabelRow(
@@ -54,10 +51,10 @@ def label_rows(subject: Subject, inspection: Inspection) -> list[LabelRow]:
             given=subject.classes[labels[row]],
             predicted=subject.classes[predicted[row]],
             suspicion=float(suspicion[row]),
-            likely_wrong=bool(wrong[row]),
+            doubted=bool(doubted[row]),
             other=subject.classes[other[row]],
             probability_given=float(probabilities[row, labels[row]]),
-            probability_other=float(others[row, other[row]]),
+            probability_other=float(probabilities[row, other[row]]),
             mean_loss=float(evidence.loss[row]),
             held_out_loss=float(evidence.held_out_loss[row]),
             final_loss=float(evidence.final_loss[row]),

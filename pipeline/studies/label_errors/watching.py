@@ -24,9 +24,7 @@ from pipeline.workers import Report
 STREAM = "label-errors"
 ATTEMPTS = 3  # learning rates that are tried
 ASKED = 250  # examples of one pass without an update: memory, not results
-# Logits are halved for `doubt`: plain probabilities cannot tell apart what a network is sure of, and margins
-# of logits are ruled by the few largest.
-SOFTENING = 2.0
+LEAST = 1e-4  # probability in logarithms: no single epoch rules their mean
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class Watched:
     probabilities: NDArray[np.float32]  # (n, classes)
     loss: NDArray[np.float64]  # (n,) cross-entropy with the given label, nats
     margin: NDArray[np.float64]  # (n,) logit of the given label less the largest other one
-    doubt: NDArray[np.float64]  # (n,) softened probability of the best other label less that of the given one
+    log_probabilities: NDArray[np.float32]  # (n, classes) none below LEAST
     forgetting: NDArray[np.int64]  # (n,) epochs that undid a hit; all epochs if there was no hit at all
     final_loss: NDArray[np.float64]  # (n,)
     helpfulness: NDArray[
@@ -78,7 +76,7 @@ def watch(task: WatchTask, report: Report) -> Watched:
     """Train a network on some examples, and tell what it thought of all on its way.
 
     The weights and the order of examples are a function of root seed and number. A network whose loss stops
-    being finite begins anew at a quarter of the learning rate, and a second time; then `InputError` is raised.
+    being finite begins anew at a quarter of the learning rate, and a second time; then it is an `InputError`.
     Raises `Interrupted` when asked to stop.
     """
     task = replace(task, split=task.split.on(resolve_device(task.device)))
@@ -86,12 +84,12 @@ def watch(task: WatchTask, report: Report) -> Watched:
     for attempt in range(ATTEMPTS):
         try:
             return _watch(replace(task, plan=replace(task.plan, lr=lr / 4**attempt)), report)
-        except _Diverged as error:
+        except _DivergedError as error:
             if attempt + 1 < ATTEMPTS:
                 report(Restarted(error.epoch, lr / 4 ** (attempt + 1)))
     raise InputError(
-        f"inspect-labels: the loss stops being finite, also at a learning rate of {lr / 4 ** (ATTEMPTS - 1):g}. "
-        "Use a smaller --lr, or another --model."
+        "inspect-labels: the loss stops being finite, also at a learning rate of "
+        f"{lr / 4 ** (ATTEMPTS - 1):g}. Use a smaller --lr, or another --model."
     )
 
 
@@ -140,7 +138,7 @@ class _Batches:
             yield batch.inputs.contiguous(memory_format=torch.channels_last), batch.labels
 
 
-class _Diverged(Exception):
+class _DivergedError(Exception):
     """The loss is not finite after `epoch` epochs."""
 
     def __init__(self, epoch: int):
@@ -161,7 +159,8 @@ class _Notes:
         self.unseen = _Batches(split, self.left_out, ASKED)
         count, classes = split.num_examples, split.num_classes
         self.probabilities = torch.zeros(count, classes)
-        self.loss, self.margin, self.doubt = torch.zeros(3, count, dtype=torch.float64)
+        self.log_probabilities = torch.zeros(count, classes, dtype=torch.float64)
+        self.loss, self.margin = torch.zeros(2, count, dtype=torch.float64)
         self.final_loss = torch.zeros(count, dtype=torch.float64)
         self.forgetting = torch.zeros(count, dtype=torch.int64)
         self.was_hit, self.ever_hit = torch.zeros(2, count, dtype=torch.bool)
@@ -177,12 +176,13 @@ class _Notes:
         labels = torch.from_numpy(self.task.split.labels)
         self.final_loss = functional.cross_entropy(logits, labels, reduction="none")
         if not math.isfinite(float(self.final_loss.sum())):
-            raise _Diverged(epoch + 1)
+            raise _DivergedError(epoch + 1)
         margin = _lead(logits, labels)
-        self.probabilities += logits.softmax(1).float()
+        logs = logits.log_softmax(1)
+        self.probabilities += logs.exp().float()
+        self.log_probabilities += logs.clamp(min=math.log(LEAST))
         self.loss += self.final_loss
         self.margin += margin
-        self.doubt -= _lead((logits / SOFTENING).softmax(1), labels)
         hit = margin > 0
         self.forgetting += self.was_hit & ~hit
         self.was_hit, self.ever_hit = hit, self.ever_hit | hit
@@ -206,7 +206,7 @@ class _Notes:
             probabilities=(self.probabilities / epochs).numpy(),
             loss=(self.loss / epochs).numpy(),
             margin=(self.margin / epochs).numpy(),
-            doubt=(self.doubt / epochs).numpy(),
+            log_probabilities=(self.log_probabilities / epochs).float().numpy(),
             forgetting=torch.where(self.ever_hit, self.forgetting, epochs).numpy(),
             final_loss=self.final_loss.numpy(),
             helpfulness=self.helpfulness / snapshots,
