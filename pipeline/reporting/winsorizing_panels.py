@@ -20,6 +20,7 @@ LEVELS = {
     "labels100": ("100 %", BAD),
     "pixels": ("random pixels", CONTROL),
 }
+ROOM = 1.45  # of the largest c, where the axis ends: six levels find no gap between the lines
 EPOCHS = Group("Accuracy over epochs, for each c and level of label noise", folded=False)
 CAPTION = (
     "Overfit is train less test accuracy, over the last tenth of the epochs. Thin lines: seeds; bold: their "
@@ -57,10 +58,12 @@ def _over_c(name: str, runs: Runs, title: str, quantity: str, read) -> Panel:
 
     def finish(axes: Axes) -> None:
         axes.set_xlabel("c, percent winsorised on each side")
-        axes.set_xticks(sorted({c for found in numbers.values() for c in found}))
+        percents = sorted({c for found in numbers.values() for c in found})
+        axes.set_xticks(percents)
+        axes.set_xlim(right=ROOM * percents[-1])
         axes.set_ylabel(quantity)
         axes.axhline(0, color=GUIDE, linewidth=1, linestyle=":", zorder=0)
-        axes.legend(loc="best", title="label noise")
+        axes.legend(loc="center right", title="label noise")
 
     return lines_panel(name, title, lines, finish)
 
