@@ -16,6 +16,7 @@ from pipeline.config import Params, load_params
 from pipeline.errors import InputError, Interrupted, unknown_name
 from pipeline.locks import die_with_parent
 from pipeline.paths import Layout, find_root
+from pipeline.workers import start_server
 
 log = logging.getLogger("concord")
 
@@ -31,18 +32,28 @@ class Stage:
     help: str
     items: str | None = None
     options: str | None = None
+    workers: tuple[str, ...] = ()  # modules that its worker processes need, where it has any
 
+
+AUTOGRAD = "torch.fx.experimental.symbolic_shapes"  # half a second, imported by the first weighted backward
 
 STAGES = {
     "check": Stage("check params.yaml without doing any work"),
     "prepare": Stage("write the betons and the manifest of a dataset variant", items="variants"),
-    "train": Stage("train every seed of a run", items="runs"),
+    "train": Stage(
+        "train every seed of a run",
+        items="runs",
+        workers=("pipeline.stages.train", "pipeline.gradients.aggregation.kernels", AUTOGRAD),
+    ),
     "split": Stage("sort the examples of a set into easy, hard and random views", items="splits"),
-    "measure": Stage("measure the snapshots of a run", items="measures"),
+    "measure": Stage(
+        "measure the snapshots of a run", items="measures", workers=("pipeline.stages.measure", AUTOGRAD)
+    ),
     "examples": Stage("work out the toy examples of the coherent-gradients paper"),
     "inspect-labels": Stage(
         "rank the labels of any image folder, or of a variant, by how much the other examples disagree",
         options="pipeline.stages.inspect_labels_options",
+        workers=("pipeline.stages.inspect_labels", AUTOGRAD),
     ),
     "report": Stage("judge the claims and draw the page"),
     "show": Stage("print the claims table of the last report"),
@@ -66,6 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         layout = Layout(find_root())
         params = load_params(layout.params)
         given = _given(params, options)
+        if STAGES[options.stage].workers:
+            start_server(*STAGES[options.stage].workers)
         module = importlib.import_module(f"pipeline.stages.{options.stage.replace('-', '_')}")
         module.run(layout, params, given)
     except InputError as error:

@@ -1,7 +1,7 @@
 """Independent tasks side by side, each in a worker process of its own.
 
-Workers are forked from a clean server process (forkserver) that has imported torch once: a plain fork after
-torch has used threads can hang, and spawning anew costs seconds for every worker.
+Workers are forked from a clean server process (forkserver) that has imported what they need once: a plain
+fork after torch has used threads can hang, and spawning anew costs seconds for every worker.
 """
 
 import contextlib
@@ -83,13 +83,17 @@ def side_by_side(
     The first error stops the other workers, which get time to save their state.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "pipeline.workers"])
-    _start_server()
+    start_server()
     return _Pool(context, work, threads, on_message).run(deque(enumerate(tasks)), processes)
 
 
-def _start_server() -> None:
-    """Start the fork server deaf to Ctrl-C, as its workers inherit: both would die of it with a traceback."""
+def start_server(*modules: str) -> None:
+    """Start the server that workers are forked from, unless it runs. It imports `modules` once for them all.
+
+    To be called before this process begins its own imports, which then go on beside those.
+    """
+    # Deaf to Ctrl-C, as its workers inherit: both would die of it with a traceback.
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["torch", "pipeline.workers", *modules])
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         forkserver.ensure_running()

@@ -35,6 +35,11 @@ def crowd(task: tuple[Path, int], report: Report) -> int:
     return running
 
 
+def is_imported(module: str, report: Report) -> bool:
+    """Whether the worker came with a module."""
+    return module in sys.modules
+
+
 def threads(_: Any, report: Report) -> int:
     """Torch's threads in the worker."""
     import torch

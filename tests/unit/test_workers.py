@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import subprocess
 
 import pytest
 
@@ -42,6 +43,18 @@ def test_messages_arrive_whole_and_in_order():
     work(worker_tasks.told, [5, 6], on_message=lambda index, message: messages.append((index, message)))
     for index, number in enumerate((5, 6)):
         assert [m for i, m in messages if i == index] == [(number, part) for part in range(3)]
+
+
+@pytest.mark.parametrize("modules", ["", "'colorsys'"])
+def test_workers_come_with_what_their_server_was_started_with(modules):
+    """One server a process, so in a process of its own."""
+    script = (
+        f"from pipeline.workers import side_by_side, start_server; start_server({modules})\n"
+        "from tests import worker_tasks\n"
+        "print(side_by_side(worker_tasks.is_imported, ['colorsys'], processes=1, threads=1))"
+    )
+    output, _ = python("-c", script, stdout=subprocess.PIPE, text=True).communicate()
+    assert output == f"[{bool(modules)}]\n"
 
 
 @pytest.mark.parametrize("threads", [1, 2])
