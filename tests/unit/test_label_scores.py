@@ -19,6 +19,7 @@ from pipeline.studies.label_errors.scores import (
     log_odds,
     most_doubted,
     ranks,
+    weight_of_rule,
     weight_of_second,
 )
 from pipeline.studies.label_errors.watching import Watched
@@ -114,6 +115,19 @@ def test_a_second_round_is_believed_by_what_it_gains():
     little = first.copy()
     little[[0, 50, 51]] = [False, True, True]  # one more hit, three changes: 0.01 in 2 * sqrt(.0299 / 100)
     assert weight_of_second(first, little) == pytest.approx(0.01 / (2 * (0.0299 / 100) ** 0.5))
+
+
+def test_a_second_round_is_believed_where_labels_are_exchanged_one_way():
+    rng = np.random.default_rng(0)
+    right = np.arange(4000) % 10
+    sure = np.full((4000, 10), 0.01)
+    sure[np.arange(4000), right] = 0.91
+    wrong = rng.random(4000) < 0.2
+    by_rule = np.where(wrong, (right + 1) % 10, right)
+    anyhow = np.where(wrong, rng.integers(0, 10, 4000), right)
+    assert weight_of_rule(sure, by_rule) == 1
+    assert weight_of_rule(sure, anyhow) == 0
+    assert weight_of_rule(sure, right) == 0  # nothing is exchanged at all
 
 
 def test_a_round_that_is_not_believed_does_not_count_and_one_that_is_counts_twice():

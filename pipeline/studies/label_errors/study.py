@@ -16,6 +16,7 @@ from pipeline.studies.label_errors.scores import (
     exchanges_of,
     log_odds,
     most_doubted,
+    weight_of_rule,
     weight_of_second,
     weighted,
 )
@@ -68,7 +69,8 @@ class Inspection:
     @cached_property
     def weight(self) -> float:
         """How far the second round is believed, in [0, 1]."""
-        return weight_of_second(self.first.hits, self.second.hits)
+        by_hits = weight_of_second(self.first.hits, self.second.hits)
+        return max(by_hits, weight_of_rule(self.first.probabilities, self.labels))
 
     @cached_property
     def suspicion(self) -> Floats:
