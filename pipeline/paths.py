@@ -45,6 +45,9 @@ class Layout:
         """The tables measured on the snapshots of a run."""
         return self.root / "data" / "measures" / name
 
-    def study(self, name: str) -> Path:
-        """The tables of a study that is more than training and measuring; its stage has the same name."""
-        return self.root / "data" / "studies" / name
+    def study(self, name: str, item: str = "") -> Path:
+        """The tables of a study that is more than training and measuring, or of one of its items.
+
+        Its stage has the same name, and so has the section of params that its items stand in.
+        """
+        return self.root / "data" / "studies" / name / item

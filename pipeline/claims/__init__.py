@@ -10,6 +10,7 @@ from pipeline.claims.reading import (
     read_records,
     read_splits,
     read_studies,
+    read_study_items,
 )
 from pipeline.claims.validation import validate_claims, validate_comparisons
 
@@ -27,6 +28,7 @@ __all__ = [
     "read_records",
     "read_splits",
     "read_studies",
+    "read_study_items",
     "validate_claims",
     "validate_comparisons",
 ]

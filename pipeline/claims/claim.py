@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from pipeline.claims.reading import RunRecord, SplitRecord, StudyRecord
+from pipeline.claims.reading import RunRecord, SplitRecord, StudyRecord, study_item
 
 Direction = Literal[">=", "<="]
-# Runs and splits by the role they play, studies by their name.
+# Runs, splits and items of studies by the role they play, whole studies by their name.
 Records = Mapping[str, RunRecord | SplitRecord | StudyRecord]
 
 
@@ -49,22 +49,39 @@ class UnreadableError(Exception):
     """The measurements are there, and give no number to judge; the message is the reason."""
 
 
+def nothing_wrong(spec: Any) -> str:
+    """Any item of its study will do."""
+    return ""
+
+
 @dataclass(frozen=True)
 class Needs:
-    """What has to be true of the run, or the split, in a role."""
+    """What has to be true of the run, the split, or the item of a study, in a role."""
 
     kind: Literal["run", "varied", "split"] = "run"  # varied: a run that has points
+    study: str = ""  # an item of this study's section of params, then, and none of `kind`
+    wrong: Callable[[Any], str] = nothing_wrong  # why such an item will not do, in words; empty if it will
     measured_on: Literal["train", "test"] | None = None  # the examples on which M is read
     subsets: tuple[str, ...] = ()  # of them, in which M is read
     view: str | None = None  # of a split, that the run trains on
     noise_labels: float | None = None  # of the run's variant
 
+    def record(self, key: str) -> str:
+        """The name among the records of the item that params call `key`: sections may use the same names."""
+        return study_item(self.study, key) if self.study else key
+
+    @property
+    def thing(self) -> str:
+        """What params name for the role, in a word or two."""
+        return f"item of {self.study}" if self.study else "split" if self.kind == "split" else "run"
+
 
 @dataclass(frozen=True)
 class Built:
-    """A claim whose experiment exists: the runs and studies it needs, and what reads its checks off them.
+    """A claim whose experiment exists: the items and studies it needs, and what reads its checks off them.
 
-    Params name the runs, by role; a study has its own stage and folder, both of its name.
+    Params name the items, by role. A study whose items do not stand in params is read whole (`studies`); it
+    has its own stage and folder, both of its name.
     """
 
     roles: tuple[str, ...]
@@ -82,7 +99,7 @@ class Built:
 
     @property
     def takes_items(self) -> bool:
-        """Whether params name runs or splits for it."""
+        """Whether params name runs, splits or items of a study for it."""
         return bool(self.roles) or self.free_roles
 
     @property

@@ -89,41 +89,46 @@ def judge_check(reading: Reading) -> Check:
 
 def judge_all(
     claims: Mapping[str, Mapping[str, str]],
-    records: Mapping[str, RunRecord | SplitRecord],
+    records: Mapping[str, RunRecord | SplitRecord | StudyRecord],
     studies: Mapping[str, StudyRecord] = NO_STUDIES,
 ) -> tuple[Judgement, ...]:
     """Judge every claim of the ledger, in its order.
 
-    `claims` are those of params: id -> role -> key of a run or a split; `records` hold at least those, and
-    `studies` the studies that are there, by name.
+    `claims` are those of params: id -> role -> key of a run, a split or an item of a study; `records` hold at
+    least those, and `studies` the whole studies that are there, by name.
     """
     found: dict[str, Judgement] = {}
     for claim in LEDGER.values():
         if not claim.parts:
-            runs = {role: records[key] for role, key in claims.get(claim.id, {}).items()}
-            found[claim.id] = judge(claim, runs, studies)
+            items = items_of(claim, claims.get(claim.id, {}), records)
+            found[claim.id] = judge(claim, items, studies)
     for claim in LEDGER.values():
         if claim.parts:
             found[claim.id] = judge_whole(claim, [found[part] for part in claim.parts])
     return tuple(found[name] for name in LEDGER)
 
 
+def items_of(claim: Claim, named: Mapping[str, str], records: Mapping) -> dict:
+    """The records that play the roles of a claim, by role: `named` are their keys in params."""
+    return {role: records[claim.built.needs_of(role).record(key)] for role, key in named.items()}
+
+
 def judge(
     claim: Claim,
-    runs: Mapping[str, RunRecord | SplitRecord],
+    items: Mapping[str, RunRecord | SplitRecord | StudyRecord],
     studies: Mapping[str, StudyRecord] = NO_STUDIES,
 ) -> Judgement:
-    """Judge a claim that stands alone on the runs that play its roles, `{}` where params name none.
+    """Judge a claim that stands alone on the items that play its roles, `{}` where params name none.
 
     It looks into those of the `studies` that it is built on, and no others.
     """
     if claim.built is None:
         return Judgement(claim, "not run", reason=f"its experiment is not built yet: {claim.experiment}")
-    absent = _absent(claim.id, claim.built, runs, studies)
+    absent = _absent(claim.id, claim.built, items, studies)
     if absent:
         return Judgement(claim, "not run", reason=absent)
     try:
-        readings = claim.built.read({**runs, **{name: studies[name] for name in claim.built.studies}})
+        readings = claim.built.read({**items, **{name: studies[name] for name in claim.built.studies}})
     except UnreadableError as error:
         return Judgement(claim, "not run", reason=str(error))
     for reading in readings:
@@ -133,11 +138,13 @@ def judge(
     return Judgement(claim, _verdict(checks), checks, "; ".join(_remarks(checks)))
 
 
-def _absent(name: str, built: Built, runs: Mapping, studies: Mapping) -> str:
+def _absent(name: str, built: Built, items: Mapping, studies: Mapping) -> str:
     """What a claim needs and has not, in words; empty where all is there."""
-    if built.takes_items and not runs:
+    if built.takes_items and not items:
         needed = ", ".join(built.roles) or "a name for each run"
-        return f"params.yaml names no runs for it: claims.{name} needs {needed}"
+        study = built.needs_of(next(iter(built.roles), "")).study
+        what = f"items of {study}" if study else "runs"
+        return f"params.yaml names no {what} for it: claims.{name} needs {needed}"
     for study in built.studies:
         if study not in studies:
             return f"data/studies/{study} is not there: run `python -m pipeline {study}`, or `dvc repro`"

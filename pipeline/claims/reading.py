@@ -104,7 +104,18 @@ class StudyRecord:
     name: str  # of the stage that writes it
     folder: Path
     item: str = ""  # of the stage, where it has items
+    spec: Any = None  # of the item, as it stands in params
     _read: dict[tuple[str, type], tuple[Any, ...]] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def key(self) -> str:
+        """What the item is called in params."""
+        return self.item
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The draws of the item, ascending; one where its spec has no seeds."""
+        return tuple(range(getattr(self.spec, "seeds", 1)))
 
     def rows(self, file: str, kind: type[Record]) -> tuple[Record, ...]:
         """A table's rows as records of the dataclass that it was written from, in the order of the file.
@@ -149,6 +160,20 @@ def read_studies(layout: Layout, names: Iterable[str]) -> dict[str, StudyRecord]
     """Those of the studies that have left a folder, by their names."""
     folders = {name: layout.study(name) for name in names}
     return {name: StudyRecord(name, folder) for name, folder in folders.items() if folder.is_dir()}
+
+
+def study_item(study: str, key: str) -> str:
+    """What an item of a study is called among other records."""
+    return f"{study}/{key}"
+
+
+def read_study_items(layout: Layout, params: Params) -> dict[str, StudyRecord]:
+    """The items of studies that `params` name, by `study_item`; their tables are read when asked for."""
+    return {
+        study_item(study, key): StudyRecord(study, layout.study(study, key), key, spec)
+        for study, items in params.studies.items()
+        for key, spec in items.items()
+    }
 
 
 def read_records(layout: Layout, params: Params) -> dict[str, RunRecord]:

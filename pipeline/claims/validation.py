@@ -43,9 +43,9 @@ def _what_it_takes(name: str, built: Built) -> str:
     if built.free_roles:
         return f"{name} takes any number of measured runs, each by a name of its own: {{NAME: RUN}}."
     if len(built.roles) > 1:
-        return f"{name} compares {' with '.join(built.roles)}: name the run for each."
-    kind = built.needs_of(built.roles[0]).kind
-    return f"{name} is read off one item: name the {'split' if kind == 'split' else 'run'}."
+        things = dict.fromkeys(built.needs_of(role).thing for role in built.roles)
+        return f"{name} compares {' with '.join(built.roles)}: name the {' or '.join(things)} for each."
+    return f"{name} is read off one item: name the {built.needs_of(built.roles[0]).thing}."
 
 
 def _built(name: str, where: str) -> Built:
@@ -67,9 +67,10 @@ def _built(name: str, where: str) -> Built:
 
 
 def _check_items(params: Params, where: str, roles: Mapping[str, str], built: Built) -> None:
-    """The runs and splits of a claim fit their roles, and what is compared is measured alike."""
+    """The items of a claim fit their roles, and what is compared is measured alike."""
+    records = {role: built.needs_of(role).record(key) for role, key in roles.items()}
     for role, key in roles.items():
-        twins = [other for other, named in roles.items() if named == key]
+        twins = [other for other, record in records.items() if record == records[role]]
         if len(twins) > 1:
             every = " and ".join(twins)
             raise InputError(f"{where}: names '{key}' for {every}; each role needs a run of its own.")

@@ -1,4 +1,4 @@
-"""Whether a run or a split can play its role in a claim. Messages say what would do."""
+"""Whether a run, a split or an item of a study can play its role in a claim. Messages say what would do."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
@@ -9,13 +9,17 @@ from pipeline.errors import InputError
 
 
 def check_role(params: Params, where: str, key: str, needs: Needs) -> None:
-    """Raise `InputError` unless the item `key`, of runs or of splits, has what a role needs."""
+    """Raise `InputError` unless the item `key` has what a role needs."""
+    if needs.study:
+        _check_study_item(params, where, key, needs)
+        return
     if needs.kind == "split":
         _check_split(params, where, key)
         return
     if key not in params.run_names:
+        found = "a split" if key in params.splits else "an item of a study"
         raise InputError(
-            f"{where}: '{key}' is a split; this role needs a run, for example one on its examples "
+            f"{where}: '{key}' is {found}; this role needs a run, for example one on its examples "
             f"(variant: {key}.{needs.view or 'easy'})."
         )
     _check_kind(where, key, params.named_run(key), needs)
@@ -26,12 +30,22 @@ def check_role(params: Params, where: str, key: str, needs: Needs) -> None:
 
 def _check_split(params: Params, where: str, key: str) -> None:
     if key not in params.splits:
-        raise InputError(f"{where}: '{key}' is a run; this role needs a split. {_known(params.splits)}")
+        found = "a run" if key in params.run_names else "an item of a study"
+        raise InputError(f"{where}: '{key}' is {found}; this role needs a split. {_known(params.splits)}")
     if params.splits[key].fits is None:
         raise InputError(
             f"{where}: split '{key}' fits no single examples. Add splits.{key}.fits, for example "
             "{examples: 50, lr: 0.1}."
         )
+
+
+def _check_study_item(params: Params, where: str, key: str, needs: Needs) -> None:
+    items = params.items_of(needs.study)
+    if key not in items:
+        raise InputError(f"{where}: '{key}' is no key of {needs.study}; this role needs one. {_known(items)}")
+    wrong = needs.wrong(items[key])
+    if wrong:
+        raise InputError(f"{where}: {needs.study}.{key} {wrong}.")
 
 
 def _check_kind(where: str, key: str, run: Run, needs: Needs) -> None:

@@ -7,16 +7,20 @@ wrong into one `InputError` that names the file and the key.
 from pipeline.config.data import NATIVE_SIZE, Glyphs, Source, Variant
 from pipeline.config.file import Params, load_params, parse_params
 from pipeline.config.measuring import Measure
+from pipeline.config.osgr import Osgr
 from pipeline.config.splits import Difficulty, Fits
+from pipeline.config.studies import ITEM_STUDIES
 from pipeline.config.training import Model, Run, Snapshots
 
 __all__ = [
+    "ITEM_STUDIES",
     "NATIVE_SIZE",
     "Difficulty",
     "Fits",
     "Glyphs",
     "Measure",
     "Model",
+    "Osgr",
     "Params",
     "Run",
     "Snapshots",

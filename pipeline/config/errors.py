@@ -6,11 +6,14 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from pipeline.config.studies import ITEM_STUDIES
+
 # Keys that take values of two kinds, of which pydantic would complain one by one.
 ALTERNATIVES = {
     "processes": "auto or an integer of at least 1",
     "classes": "a number of classes (2 or more) or a list of 2 or more class names",
 }
+EMPTY_SECTIONS = ("splits", "measures", "claims", *ITEM_STUDIES)  # {} does for them
 # Pydantic's words -> those of a person who writes YAML.
 WORDS = {"a valid integer": "an integer", "a valid ": "a ", "dictionary": "mapping", "tuple": "list"}
 
@@ -43,7 +46,7 @@ def _line(issue: dict[str, Any], file: str, model: type[BaseModel]) -> str:
         return f"{where}: {found!r} is unknown.{hint} Known: {', '.join(known)}."
     if kind == "value_error":
         return f"{where}: {issue['ctx']['error']}."
-    if found is None and keys in (["splits"], ["measures"], ["claims"]):
+    if found is None and len(keys) == 1 and keys[0] in EMPTY_SECTIONS:
         return f"{where}: nothing stands below it. For none write: {keys[0]}: {{}}"
     if keys and keys[-1] in ALTERNATIVES:
         return f"{where}: should be {ALTERNATIVES[keys[-1]]}, found {found!r}."

@@ -11,8 +11,10 @@ from pipeline.config.base import Count, ItemName, Spec
 from pipeline.config.data import Source, Variant
 from pipeline.config.errors import describe
 from pipeline.config.measuring import Measure
+from pipeline.config.osgr import Osgr
 from pipeline.config.references import check_references
 from pipeline.config.splits import VIEWS, Difficulty
+from pipeline.config.studies import ITEM_STUDIES
 from pipeline.config.training import Run
 from pipeline.errors import InputError
 
@@ -29,6 +31,7 @@ class Params(Spec):
     runs: dict[ItemName, Run]
     splits: dict[ItemName, Difficulty] = {}
     measures: dict[ItemName, Measure] = {}
+    osgr: dict[ItemName, Osgr] = {}
     claims: dict[str, dict[str, str]] = {}
 
     def variant_of(self, run: Run) -> str:
@@ -45,11 +48,20 @@ class Params(Spec):
         name, _, point = key.partition(".")
         return self.runs[name].points()[point] if point else self.runs[name]
 
+    def items_of(self, study: str) -> dict[str, Spec]:
+        """The items of one of the `ITEM_STUDIES`, by their keys."""
+        return getattr(self, study)
+
     @property
     def run_names(self) -> list[str]:
         """What a claim can call a run: every key, and the points of those that vary."""
         points = [f"{key}.{point}" for key, run in self.runs.items() for point in run.vary]
         return [*self.runs, *points]
+
+    @property
+    def studies(self) -> dict[str, dict[str, Spec]]:
+        """The items of every study that takes its items from here, by study and key."""
+        return {study: self.items_of(study) for study in ITEM_STUDIES}
 
     @property
     def views(self) -> list[str]:

@@ -32,10 +32,16 @@ def check_references(params: "Params", name: str) -> None:
                 f"{name}, measures.{key}: run '{key}' varies, and stands for several. Write the one to be"
                 " measured as a run of its own."
             )
+    for study, items in params.studies.items():
+        for key, item in items.items():
+            variant = getattr(item, "variant", None)
+            if variant is not None and variant not in params.variants:
+                raise unknown_name(f"{name}, {study}.{key}.variant", variant, params.variants)
+    known = [*params.run_names, *params.splits, *(key for items in params.studies.values() for key in items)]
     for claim, roles in params.claims.items():
         for role, key in roles.items():
-            if key not in params.run_names and key not in params.splits:
-                raise unknown_name(f"{name}, claims.{claim}.{role}", key, [*params.run_names, *params.splits])
+            if key not in known:
+                raise unknown_name(f"{name}, claims.{claim}.{role}", key, known)
 
 
 def _check_split(params: "Params", where: str, split: "Difficulty") -> None:

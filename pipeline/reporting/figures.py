@@ -1,9 +1,9 @@
-"""The figure of each claim that runs are named for, after the paper's: panels, and what they show."""
+"""The figure of each claim that params name items for, after the paper's: panels, and what they show."""
 
 from collections.abc import Callable, Mapping
 
 from pipeline.claims.numbers import Runs
-from pipeline.claims.reading import RunRecord, SplitRecord
+from pipeline.claims.reading import RunRecord, SplitRecord, StudyRecord
 from pipeline.reporting import (
     evolution_panels,
     micro_batch_panels,
@@ -22,7 +22,7 @@ from pipeline.reporting.panels import (
     subset_panel,
 )
 
-Items = Mapping[str, RunRecord | SplitRecord]  # by role
+Items = Mapping[str, RunRecord | SplitRecord | StudyRecord]  # by role
 
 MOST_LAYERS = 12  # a deep network's layers are thinned evenly to so many panels
 EACH_LAYER = Group("M of each layer over epochs, train; scales differ", folded=False)
@@ -115,5 +115,5 @@ DRAWINGS: dict[str, Callable[[str, Items], Shown]] = {
 
 
 def draw(claim: str, items: Items) -> Shown:
-    """The figure of a claim, drawn from the runs and splits that play its roles."""
+    """The figure of a claim, drawn from the items that play its roles."""
     return DRAWINGS[claim](claim, items)

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.claims import Judgement, RunRecord, SplitRecord, StudyRecord
-from pipeline.claims.judge import NO_STUDIES
+from pipeline.claims.judge import NO_STUDIES, items_of
 from pipeline.claims.numbers import counts_in_words, final
 from pipeline.claims.toy_examples import Compared
 from pipeline.config import Params
@@ -31,7 +31,7 @@ class Section:
     found: Judgement
     panels: tuple[Panel, ...]
     caption: tuple[str, ...]
-    items: tuple[str, ...] = ()  # a line for each run or split behind it
+    items: tuple[str, ...] = ()  # a line for each run, split or item of a study behind it
     left_out: tuple[str, ...] = ()
     differences: tuple[str, ...] = ()
     numbers: tuple[Compared, ...] = ()
@@ -58,13 +58,13 @@ class RunLine:
 
 def sections(
     judgements: tuple[Judgement, ...],
-    records: Mapping[str, RunRecord | SplitRecord],
+    records: Mapping[str, RunRecord | SplitRecord | StudyRecord],
     params: Params,
     studies: Mapping[str, StudyRecord] = NO_STUDIES,
 ) -> tuple[Section, ...]:
     """A section for each claim that params name items for, drawn even where nothing could be judged.
 
-    And for each that was judged by a study alone.
+    And for each that was judged by a whole study alone.
     """
     parts = []
     for found in judgements:
@@ -110,12 +110,14 @@ def render(
     )
 
 
-def _section(found: Judgement, records: Mapping[str, RunRecord | SplitRecord], params: Params) -> Section:
+def _section(
+    found: Judgement, records: Mapping[str, RunRecord | SplitRecord | StudyRecord], params: Params
+) -> Section:
     name, built = found.claim.id, found.claim.built
     named = params.claims[name]
     # In the order of the ledger's roles, whichever order the file has.
     order = named if built.free_roles else [role for role in (*built.roles, *built.optional) if role in named]
-    items = {role: records[named[role]] for role in order}
+    items = items_of(found.claim, {role: named[role] for role in order}, records)
     runs = {role: item for role, item in items.items() if isinstance(item, RunRecord)}
     shown = draw(name, items)
     caption = [*shown.caption, f"{words.seeds(items)}."]
@@ -135,6 +137,7 @@ def _section(found: Judgement, records: Mapping[str, RunRecord | SplitRecord], p
         items=tuple(words.item(role, item, params) for role, item in items.items()),
         left_out=left_out,
         differences=words.differences(compared, built.differs),
+        numbers=shown.numbers,
     )
 
 

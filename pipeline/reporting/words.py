@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from pipeline.claims.numbers import FEWEST_LIVE, FITTED_LOSS, Runs
-from pipeline.claims.reading import RunRecord, SplitRecord
+from pipeline.claims.reading import RunRecord, SplitRecord, StudyRecord
 from pipeline.config import Params
 from pipeline.reporting.panels import label
 
@@ -20,13 +21,31 @@ def number(value: float | None) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def item(role: str, found: RunRecord | SplitRecord, params: Params) -> str:
-    """A run or a split in its role: where from, which network, how trained."""
+def item(role: str, found: RunRecord | SplitRecord | StudyRecord, params: Params) -> str:
+    """A run, a split or an item of a study in its role: where from, which network, how trained."""
     named = "" if role in ("run", "split") else f"{label(role)}: "  # alone in its claim
+    if isinstance(found, StudyRecord):
+        return f"{named}{found.name} {found.key}{study(found)}."
     if isinstance(found, SplitRecord):
         return f"{named}split {found.key}, by {split(found)}."
     how = f"{network(found)}; {training(found)}"
     return f"{named}run {found.key}, on {data(found, params)}; {how}."
+
+
+def study(found: StudyRecord) -> str:
+    """`: network: toy, sets: 100`: the settings of an item that are not their defaults, in their order."""
+    settings = found.spec.model_dump(mode="json", exclude_defaults=True)
+    told = [f"{name}: {setting(value)}" for name, value in settings.items()]
+    return f": {', '.join(told)}" if told else ""
+
+
+def setting(value: Any) -> str:
+    """A value of params as it could stand in the file: `0.001`, `[50, 100]`, `{name: mlp}`."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name}: {setting(inner)}" for name, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(setting, value)) + "]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def split(found: SplitRecord) -> str:
@@ -119,7 +138,7 @@ def _sample(m: int, k: int, estimator: str, batch_norm: str, partitions: int) ->
     return f"m = {m} examples, imputed from gradients of batches of k = {k} ({drawn}){mode}"
 
 
-def seeds(items: Mapping[str, RunRecord | SplitRecord]) -> str:
+def seeds(items: Mapping[str, RunRecord | SplitRecord | StudyRecord]) -> str:
     """`Seeds 0, 1, 2`, or each item's where they differ."""
     keys: dict[str, list[str]] = {}
     for item in items.values():

@@ -12,7 +12,7 @@ log = logging.getLogger("concord")
 
 
 def run(layout: Layout, params: Params, item: str | None) -> None:
-    """Delete sets, runs, splits, measures and checkpoints of unknown items; DVC's cache keeps what it has."""
+    """Delete what unknown items left, checkpoints too; DVC's cache keeps what it has."""
     removed = [
         *_remove_unknown(layout.variant("x").parent, {*params.variants, *params.views}),
         *_remove_unknown(layout.run("x").parent, params.runs),
@@ -20,6 +20,9 @@ def run(layout: Layout, params: Params, item: str | None) -> None:
         *_remove_unknown(layout.measures("x").parent, params.measures),
         *_remove_unknown(layout.checkpoints / "train", params.runs),
     ]
+    for study, items in params.studies.items():
+        removed += _remove_unknown(layout.study(study), items)
+        removed += _remove_unknown(layout.checkpoints / study, items)
     for path in removed:
         log.info("removed %s", path.relative_to(layout.root))
     if not removed:

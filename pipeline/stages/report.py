@@ -13,6 +13,7 @@ from pipeline.claims import (
     read_records,
     read_splits,
     read_studies,
+    read_study_items,
     validate_claims,
     validate_comparisons,
 )
@@ -74,7 +75,11 @@ def write_report(layout: Layout, params: Params) -> Report:
     validate_comparisons(params)
     records = read_records(layout, params)
     studies = read_studies(layout, _studies())
-    items = {**by_name(records), **read_splits(layout, params)}
+    items = {
+        **by_name(records),
+        **read_splits(layout, params),
+        **read_study_items(layout, params),
+    }
     judgements = judge_all(params.claims, items, studies)
     parts = sections(judgements, items, params, studies)
     figures = _write_figures(layout.reports / "figures", parts)
