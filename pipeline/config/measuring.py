@@ -25,6 +25,9 @@ class Measure(Spec):
     sizes: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)] = ()  # other m, nested
     pairs: Annotated[int, Field(ge=0)] = 0  # examples whose gradients are compared two by two
     bound: bool = False  # constants of the generalisation bound (Theorem 1)
+    gsnr: bool = False  # gradient signal-to-noise ratio of every parameter, and agreement of signs
+    gsnr_signs: Literal["auto", "eval"] = "auto"  # where gradients are imputed; auto: not available there
+    gsnr_maps: bool = False  # keep mean and variance of every parameter: 16 bytes each, a snapshot and split
 
     @model_validator(mode="after")
     def _possible(self) -> "Measure":
@@ -40,6 +43,9 @@ class Measure(Spec):
             raise ValueError("pairs 1 is no pair; use 2 or more examples, or 0")
         if self.bound and "train" not in self.splits:
             raise ValueError("bound is of the training examples: add train to splits")
+        for key, wanted in {"gsnr_signs": self.gsnr_signs != "auto", "gsnr_maps": self.gsnr_maps}.items():
+            if wanted and not self.gsnr:
+                raise ValueError(f"{key} goes with GSNR: add gsnr: true, or leave it out")
         if self.estimator == "imputed":
             self.check_batches()
         return self

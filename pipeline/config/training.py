@@ -20,9 +20,11 @@ class Model(Spec):
 class Snapshots(Spec):
     """When weights are kept to be measured."""
 
-    drop: Annotated[float, Field(gt=0, lt=1)] = 0.25  # fraction below the low-water mark of the batch loss
+    # Fraction below the low-water mark of the batch loss; None: that mark keeps none.
+    drop: Annotated[float, Field(gt=0, lt=1)] | None = 0.25
     first_steps: Annotated[int, Field(ge=0)] = 3  # steps 0 .. first_steps - 1 are always kept
     cap: Annotated[int, Field(ge=2)] = 24  # most snapshots between the first steps and the end
+    epochs: Annotated[tuple[Count, ...], Field(strict=False)] = ()  # that are kept as well, at their end
 
 
 def _short(error: ValidationError) -> list[str]:
@@ -88,6 +90,9 @@ class Run(Spec):
             raise ValueError("winsorize_percent needs aggregation: winsorized")
         if (self.schedule == "step") != bool(self.lr_drop_epochs):
             raise ValueError("schedule: step and lr_drop_epochs go together")
+        last = max(self.snapshots.epochs, default=0) if self.snapshots else 0
+        if last > self.epochs:
+            raise ValueError(f"snapshots.epochs has {last}, but there are {self.epochs} epochs")
         if self.loss_q != 0.7 and self.loss == "cross_entropy":
             raise ValueError("loss_q needs loss: generalized_cross_entropy")
         return self

@@ -21,7 +21,7 @@ from pipeline.gradients.imputed import (
     impute_coherence_over,
     impute_nested,
 )
-from pipeline.gradients.imputed_gsnr import ImputedMoments, impute_gsnr
+from pipeline.gradients.imputed_gsnr import ImputedMoments, PartitionedMoments, impute_gsnr, impute_gsnr_over
 from pipeline.gradients.layers import batch_norm_layers, stochastic_layers
 from pipeline.gradients.null_band import NullBand, NullStatistics, null_band
 from pipeline.gradients.pairs import GramStatistics, PairStatistics, Stiffness, pairwise
@@ -51,6 +51,7 @@ __all__ = [
     "NullStatistics",
     "PairStatistics",
     "ParameterCheck",
+    "PartitionedMoments",
     "SignAgreement",
     "SignCounts",
     "Stiffness",
@@ -65,6 +66,7 @@ __all__ = [
     "impute_coherence",
     "impute_coherence_over",
     "impute_gsnr",
+    "impute_gsnr_over",
     "impute_nested",
     "largest_gradient",
     "mean_of_gradients",

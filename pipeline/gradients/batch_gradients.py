@@ -46,20 +46,26 @@ class BatchStream(ABC):
         self._layers = {layer: tuple(names) for layer, names in parameters_by_layer(inside).items()}
         self.batch_size = 0  # k
         self.num_batches = 0  # B
+        self.beside: BatchStream | None = (
+            None  # on the same network, in the same mode, from the same batch on
+        )
 
     def add(self, inputs: Tensor, targets: Tensor) -> None:
         """Take one batch, `(k, ...)` and `(k, ...)`, on the model's device."""
         self.add_all([(inputs, targets)])
 
     def add_all(self, batches: Batches) -> None:
-        """Take all of `batches`."""
+        """Take all of `batches`. So does the stream `beside`, from the same gradients, where there is one."""
+        streams = (self,) if self.beside is None else (self, self.beside)
         with borrowed(self._model, training=self._batch_norm == "train"):
             for inputs, targets in batches:
                 check_batch(inputs, targets)
                 self._check_size(len(inputs))
-                self._fold(*self._gradients(inputs, targets))
-                self.batch_size = len(inputs)
-                self.num_batches += 1
+                gradients, squares = self._gradients(inputs, targets)
+                for stream in streams:
+                    stream._fold(gradients, squares)
+                    stream.batch_size = len(inputs)
+                    stream.num_batches += 1
 
     def merge(self, other: Self) -> None:
         """Take the batches that `other` took, which must be others of the same size and network."""

@@ -39,6 +39,17 @@ class CoherenceStatistics:
         """Whether enough gradients carry the sums for `standard_error` to be trusted (n_eff >= a quarter)."""
         return self.n_eff >= self.num_gradients / 4
 
+    @property
+    def osgr(self) -> float:
+        """One-step generalisation ratio R(m) that GSNR predicts: m alpha_U / (1 + (m - 1) alpha_U).
+
+        Eq. 19 of Liu et al. 2020 (arXiv 2001.07384) at n = m, from one sample (docs/theory.md): what a step
+        along the mean gradient of m examples does for new ones, over what it does for them. NaN if all
+        gradients are zero; far below zero where they nearly cancel.
+        """
+        shared = self.num_examples * self.alpha_unbiased
+        return ratio(shared, 1 - self.alpha_unbiased + shared)
+
 
 @dataclass(frozen=True)
 class LayerCoherence(CoherenceStatistics):

@@ -8,9 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from pipeline.gradients.checks import (
-    check_finite,
-)
+from pipeline.gradients.checks import check_finite
 from pipeline.gradients.coherence import (
     GROUPS,
     Coherence,
@@ -22,7 +20,8 @@ from pipeline.gradients.coherence import (
 )
 from pipeline.gradients.engine import Factor, Loss
 from pipeline.gradients.errors import GradientError
-from pipeline.gradients.example_pass import Batches, BatchNorm, ExamplePass
+from pipeline.gradients.exact_gsnr import GsnrSums
+from pipeline.gradients.example_pass import Batches, BatchNorm, ExamplePass, Taker
 
 
 def measure_coherence(
@@ -60,11 +59,13 @@ def measure_nested(
     *,
     batch_norm: BatchNorm = "refuse",
     standard_error: bool = True,
+    gsnr: GsnrSums | None = None,
 ) -> list[Coherence]:
     """Coherence of nested sets of examples in one pass: of the first part, of the first two, .. of all.
 
     Each of `parts` is what `measure_coherence` calls `batches`, and so is the rest. What it costs beyond one
-    measurement of all is that the sums are read once a part.
+    measurement of all is that the sums are read once a part. `gsnr`, sums of the same model and loss, takes
+    all examples in the same pass.
     """
     sums = CoherenceSums(model, loss, batch_norm=batch_norm, standard_error=standard_error)
     found = []
@@ -72,7 +73,7 @@ def measure_nested(
         # Few batches are dealt out in pieces, so that every group gets its share of every part.
         pieces = -(-GROUPS // max(1, length_hint(batches, 1)))
         for inputs, targets in batches:
-            sums.add(inputs, targets, pieces=pieces)
+            sums.add(inputs, targets, pieces=pieces, gsnr=gsnr)
         found.append(sums.finish())
     if not found:
         raise GradientError("no part was given.")
@@ -122,34 +123,24 @@ class CoherenceSums:
         """Parameters whose gradients had no fast rule, and the operation that takes them in."""
         return self._pass.fallbacks
 
-    def add(self, inputs: Tensor, targets: Tensor, *, pieces: int | None = None) -> None:
+    def add(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        *,
+        pieces: int | None = None,
+        gsnr: GsnrSums | None = None,
+    ) -> None:
         """Add the gradients of a batch, `inputs (b, ...)` and `targets (b, ...)`.
 
-        `pieces` takes the place of `parts_per_batch` for this batch. A gradient that is not finite raises
-        `NotFiniteError`, and spoils the sums.
+        `pieces` takes the place of `parts_per_batch` for this batch. `gsnr`, sums of the same network, takes
+        the same gradients in the same pass. A gradient that is not finite raises `NotFiniteError`, and spoils
+        these sums.
         """
-        parts = _parts(len(inputs), min(pieces or self._parts_per_batch, self._groups))
-        groups = [(self._dealt + number) % self._groups for number in range(len(parts))]
-        norms: dict[str | None, Tensor] = {}
-
-        def take(name: str, factor: Factor) -> None:
-            squares, totals = factor.norms_and_totals(parts)
-            squares = squares.cpu()
-            layer = self._pass.layer_of[name]
-            norms[layer] = norms.get(layer, 0) + squares
-            for part, total, group in zip(parts, totals, groups, strict=True):
-                self._tensors[name].add(total.flatten(), squares[part], group)
-
-        self._pass.examples(inputs, targets, take)
-        for layer in self._layers:  # the first one is named, and it is the nearest to the cause
-            check_finite(layer, norms[layer])
-        norms[None] = sum(norms.values())
-        for layer, squares in norms.items():
-            self._live[layer] += int(squares.count_nonzero())
-            self._fourth[layer] += float(squares.square().sum())
-        for part, group in zip(parts, groups, strict=True):
-            self._counts[group] += part.stop - part.start
-        self._dealt += len(parts)
+        takers: list[Taker] = [_CoherenceBatch(self, len(inputs), pieces)]
+        if gsnr is not None:
+            takers.append(gsnr.taker(len(inputs)))
+        self._pass.give(inputs, targets, takers)
 
     def merge(self, other: Self) -> None:
         """Add the sums over other examples of the same network and weights, as from another process."""
@@ -217,6 +208,37 @@ class CoherenceSums:
         sums._counts, sums._dealt = state["counts"].clone(), state["dealt"]
         sums._live, sums._fourth = dict(state["live"]), dict(state["fourth"])
         return sums
+
+
+class _CoherenceBatch(Taker):
+    """One batch on its way into `CoherenceSums`."""
+
+    def __init__(self, sums: CoherenceSums, num_examples: int, pieces: int | None):
+        groups = sums._groups
+        self._sums = sums
+        self._parts = _parts(num_examples, min(pieces or sums._parts_per_batch, groups))
+        self._group_of = [(sums._dealt + number) % groups for number in range(len(self._parts))]
+        self._norms: dict[str | None, Tensor] = {}
+
+    def take(self, name: str, factor: Factor) -> None:
+        squares, totals = factor.norms_and_totals(self._parts)
+        squares = squares.cpu()
+        layer = self._sums._pass.layer_of[name]
+        self._norms[layer] = self._norms.get(layer, 0) + squares
+        for part, total, group in zip(self._parts, totals, self._group_of, strict=True):
+            self._sums._tensors[name].add(total.flatten(), squares[part], group)
+
+    def done(self) -> None:
+        sums, norms = self._sums, self._norms
+        for layer in sums._layers:  # the first one is named, and it is the nearest to the cause
+            check_finite(layer, norms[layer])
+        norms[None] = sum(norms.values())
+        for layer, squares in norms.items():
+            sums._live[layer] += int(squares.count_nonzero())
+            sums._fourth[layer] += float(squares.square().sum())
+        for part, group in zip(self._parts, self._group_of, strict=True):
+            sums._counts[group] += part.stop - part.start
+        sums._dealt += len(self._parts)
 
 
 def _parts(num_examples: int, number: int) -> list[slice]:

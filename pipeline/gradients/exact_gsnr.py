@@ -10,7 +10,7 @@ from pipeline.gradients import engine
 from pipeline.gradients.checks import check_finite
 from pipeline.gradients.engine import Factor, Loss
 from pipeline.gradients.errors import GradientError
-from pipeline.gradients.example_pass import Batches, BatchNorm, ExamplePass
+from pipeline.gradients.example_pass import Batches, BatchNorm, ExamplePass, Taker
 from pipeline.gradients.gsnr import DDOF, Gsnr, Moments
 from pipeline.gradients.signs import SignCounts
 from pipeline.gradients.wide import blocks
@@ -73,27 +73,11 @@ class GsnrSums:
 
     def add(self, inputs: Tensor, targets: Tensor) -> None:
         """Add the gradients of a batch, `inputs (b, ...)` and `targets (b, ...)`."""
-        found: dict[str, engine.Moments] = {}
-        signs: dict[str, tuple[Tensor, Tensor]] = {}
+        self._pass.give(inputs, targets, [self.taker(len(inputs))])
 
-        def take(name: str, factor: Factor) -> None:
-            found[name] = factor.moments()
-            if self._options["signs"]:
-                signs[name] = factor.signs()
-
-        self._pass.examples(inputs, targets, take)
-        for name, layer in self._pass.layer_of.items():  # the first one is the nearest to the cause
-            # Squares are not finite where a gradient is not.
-            check_finite(layer, torch.stack(found[name].squares.aminmax()))
-        self._moments.add(
-            {name: found[name].mean for name in self._pass.parameters},
-            len(inputs),
-            {name: found[name].squares for name in self._pass.parameters},
-        )
-        self._add_signs(
-            {name: positive for name, (positive, _) in signs.items()},
-            {name: negative for name, (_, negative) in signs.items()},
-        )
+    def taker(self, num_examples: int) -> Taker:
+        """What takes a batch of so many examples into these sums, from a pass over the same network."""
+        return _GsnrBatch(self, num_examples)
 
     def merge(self, other: Self) -> None:
         """Add the sums over other examples of the same network and weights, as from another process."""
@@ -161,6 +145,35 @@ class GsnrSums:
             if rounding.any():  # rare, and filling is slow
                 variance[start:stop].masked_fill_(rounding, 0)
         return variance.view(self._moments.mean[name].shape)
+
+
+class _GsnrBatch(Taker):
+    """One batch on its way into `GsnrSums`."""
+
+    def __init__(self, sums: GsnrSums, num_examples: int):
+        self._sums, self._num_examples = sums, num_examples
+        self._found: dict[str, engine.Moments] = {}
+        self._signs: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def take(self, name: str, factor: Factor) -> None:
+        self._found[name] = factor.moments()
+        if self._sums._options["signs"]:
+            self._signs[name] = factor.signs()
+
+    def done(self) -> None:
+        sums, found = self._sums, self._found
+        for name, layer in sums._pass.layer_of.items():  # the first one is the nearest to the cause
+            # Squares are not finite where a gradient is not.
+            check_finite(layer, torch.stack(found[name].squares.aminmax()))
+        sums._moments.add(
+            {name: found[name].mean for name in sums._pass.parameters},
+            self._num_examples,
+            {name: found[name].squares for name in sums._pass.parameters},
+        )
+        sums._add_signs(
+            {name: positive for name, (positive, _) in self._signs.items()},
+            {name: negative for name, (_, negative) in self._signs.items()},
+        )
 
 
 class _GrowingMoments(Moments):

@@ -1,5 +1,6 @@
 """Passes over batches that give the gradient of every example, with the network in the mode asked for."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Literal
@@ -22,6 +23,18 @@ from pipeline.gradients.state import borrowed
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 BatchNorm = Literal["refuse", "eval"]
+
+
+class Taker(ABC):
+    """What one batch adds to some sums: it is given every parameter's gradients once, and is done after."""
+
+    @abstractmethod
+    def take(self, name: str, factor: Factor) -> None:
+        """The gradients of one parameter for every example of the batch."""
+
+    @abstractmethod
+    def done(self) -> None:
+        """All parameters have come."""
 
 
 class ExamplePass:
@@ -54,6 +67,17 @@ class ExamplePass:
         """Give `take(name, factor)` the per-example gradients of each parameter; the losses `(b,)`."""
         with borrowed(self._model, training=self._training):
             return self._backward(inputs, targets, take)
+
+    def give(self, inputs: Tensor, targets: Tensor, takers: Sequence[Taker]) -> None:
+        """Give each of `takers` the per-example gradients of a batch, which are computed once."""
+
+        def take(name: str, factor: Factor) -> None:
+            for taker in takers:
+                taker.take(name, factor)
+
+        self.examples(inputs, targets, take)
+        for taker in takers:
+            taker.done()
 
     def weighted(self, inputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> "WeightedGradients":
         """sum_i w_i g_i for each row w of `weights (n, b)`, by ordinary autograd; one row of ones without."""

@@ -2,7 +2,8 @@
 
 Liu et al. 2020 (arXiv 2001.07384): r_j = (mean_i g_ij)^2 / Var_i(g_ij) over the gradients g_i of the
 examples' un-averaged losses. Here the variance has ddof 1, and with m examples r_j is about 1/m where there
-is no signal: ((m-3)/(m-1)) r_j - 1/m is unbiased for normal gradients.
+is no signal: ((m-3)/(m-1)) r_j - 1/m is unbiased for normal gradients. What it predicts of a step's
+generalisation (eq. 19) follows from the same moments, and is coherence in other words (docs/theory.md).
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,6 +41,12 @@ class GsnrSummary:
     num_infinite: int  # a mean that is not 0 over a variance that is
     raw: Spread
     debiased: Spread
+    osgr: float  # R(m), eq. 19: 1 - sum variance / (m sum mean²); NaN if all means are 0
+
+    @property
+    def num_live(self) -> int:
+        """Parameters with a gradient that is not zero at every example."""
+        return self.num_parameters - self.num_undefined
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +67,10 @@ class GsnrStatistics:
 
     @property
     def debiased(self) -> dict[str, Tensor]:
-        """((n-3)/(n-1)) r - 1/m, n gradients of m examples; may be negative. NaN for n < 4."""
+        """((v-2)/v) r - 1/m, m examples, v degrees of freedom of the variance, exact m - 1; may be negative.
+
+        NaN for fewer than 4 gradients.
+        """
         scale, floor = self._correction()
         return {name: values * scale - floor for name, values in self.gsnr.items()}
 
@@ -86,6 +96,8 @@ class GsnrStatistics:
         if finite.size:
             raw = Spread(float(finite.mean()), *np.quantile(finite, [0.5, 0.95]).tolist())
         scale, floor = self._correction()
+        squares = sum(float(self.mean[name].double().square().sum()) for name in names)
+        variance = sum(float(self.variance[name].double().sum()) for name in names)
         return GsnrSummary(
             num_parameters=values.size,
             num_undefined=int(np.isnan(values).sum()),
@@ -93,12 +105,18 @@ class GsnrStatistics:
             raw=raw,
             # Mean and quantiles follow a rising linear map.
             debiased=Spread(*(value * scale - floor for value in (raw.mean, raw.median, raw.p95))),
+            osgr=1 - variance / (self.num_examples * squares) if squares else nan,
         )
+
+    @property
+    def _degrees(self) -> float:
+        """Of freedom of the variance."""
+        return self.num_gradients - self.ddof
 
     def _correction(self) -> tuple[float, float]:
         if self.num_gradients < 4:
             return nan, nan
-        return (self.num_gradients - 3) / (self.num_gradients - 1), 1 / self.num_examples
+        return 1 - 2 / self._degrees, 1 / self.num_examples
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,12 +145,26 @@ class Gsnr(GsnrStatistics):
 
 @dataclass(frozen=True, eq=False)
 class ImputedGsnr(GsnrStatistics):
-    """GSNR imputed from the gradients of batches: r = mean² / (k Var_b), Var_b over the batches."""
+    """GSNR imputed from the gradients of batches: r = mean² / (k Var_b), Var_b over the batches.
+
+    Of several partitions of the same examples mean and Var_b are averaged before the ratio.
+    """
 
     estimator: ClassVar[str] = "imputed"
 
     batch_size: int  # k
-    num_batches: int  # B
+    num_batches: int  # B, of each partition
+    num_partitions: int = 1
+
+    @property
+    def _degrees(self) -> float:
+        """B - 1 for one partition, up to m - 1 for very many: they share the variance of the sample.
+
+        Of normal gradients k Var_b has variance 2/(B-1), in units of its square, of which 2/(m-1) is that of
+        the sample; partitions drawn independently reduce the rest. Exact at both ends, else Satterthwaite's.
+        """
+        sample, batches = 1 / (self.num_examples - 1), 1 / (self.num_batches - 1)
+        return 1 / (sample + (batches - sample) / self.num_partitions)
 
     @property
     def sign_agreement(self) -> Tensor:

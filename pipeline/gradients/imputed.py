@@ -17,6 +17,7 @@ from pipeline.gradients.coherence import ImputedCoherence
 from pipeline.gradients.engine import Loss
 from pipeline.gradients.errors import GradientError
 from pipeline.gradients.imputation import BatchMoments, coherence_from_moments
+from pipeline.gradients.imputed_gsnr import PartitionedMoments
 from pipeline.gradients.state import borrowed
 from pipeline.gradients.wide import blocks, dot_products, squared_norm
 
@@ -85,14 +86,21 @@ def impute_nested(
     batch_norm: BatchNorm = "train",
     standard_error: bool = True,
     memory: int = MEMORY,
+    gsnr: PartitionedMoments | None = None,
 ) -> list[ImputedCoherence]:
     """`impute_coherence_over` the first `num_batches` of each partition, for each such number, and over all.
 
     The numbers ascend; what comes last in the list is that of all batches. One pass. The standard error of a
     part is NaN where the batch gradients exceed `memory`; that of all takes its second walk then, as ever.
+    `gsnr`, moments of the same network in the same mode, takes all batches from the same gradients.
     """
     options = {"batch_norm": batch_norm, "standard_error": standard_error, "memory": memory}
-    walks = [_TwoWalks(model, loss, **options).walk(batches, num_batches) for batches in partitions]
+    walks = []
+    for batches in partitions:
+        stream = _TwoWalks(model, loss, **options)
+        if gsnr is not None:
+            stream.beside = gsnr.next_partition()
+        walks.append(stream.walk(batches, num_batches))
     if not walks:
         raise GradientError("no partition was given.")
     return [coherence_from_moments(moments) for moments in zip(*walks, strict=True)]

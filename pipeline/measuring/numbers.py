@@ -1,6 +1,6 @@
-"""The numbers taken at the weights of one snapshot: coherence, metrics beside it, the bound's constants."""
+"""The numbers taken at the weights of one snapshot: coherence, GSNR, metrics beside them, the bound's."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise as neighbours
@@ -13,15 +13,22 @@ from pipeline.errors import InputError
 from pipeline.gradients import (
     Coherence,
     GradientError,
+    Gsnr,
+    GsnrSums,
+    ImputedGsnr,
     NotFiniteError,
+    PartitionedMoments,
+    batch_norm_layers,
     hessian_norm,
     impute_nested,
     largest_gradient,
+    measure_gsnr,
     measure_nested,
     pairwise,
 )
 from pipeline.gradients.engine import Loss
 from pipeline.measuring.examples import Positions, SplitBatches
+from pipeline.measuring.gsnr import Signs
 from pipeline.measuring.samples import Sample
 
 PAIR_QUANTITIES = (
@@ -31,6 +38,24 @@ PAIR_QUANTITIES = (
     *("confusion", "m_coherence", "alpha"),
 )
 BOUND_QUANTITIES = ("gradient_norm_max", "smoothness")
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What one sample gave: coherence by its m, and GSNR of all of it, where that was measured."""
+
+    coherence: Mapping[int, Coherence]
+    gsnr: Gsnr | ImputedGsnr | None = None
+    signs: Signs | None = None
+
+    @classmethod
+    def of(
+        cls,
+        found: Iterable[Coherence],
+        gsnr: Gsnr | ImputedGsnr | None = None,
+        signs: Signs | None = None,
+    ) -> "Taken":
+        return cls({coherence.num_examples: coherence for coherence in found}, gsnr, signs)
 
 
 @dataclass(frozen=True)
@@ -48,11 +73,20 @@ class Instrument:
         """What the statistics of single examples do about batch norm."""
         return "eval" if self.measure.batch_norm == "eval" else "refuse"
 
-    def coherence(self, split: Split, sample: Sample) -> dict[int, Coherence]:
-        """Coherence of the first so many examples of a sample, for each of its sizes and its whole."""
+    @property
+    def norm_mode(self) -> str:
+        """What rows say about batch norm: none, or the mode it is measured in."""
+        return self.measure.batch_norm if batch_norm_layers(self.model) else "none"
+
+    def take(self, split: Split, sample: Sample) -> "Taken":
+        """Coherence of the first so many examples of a sample, for each of its sizes and its whole.
+
+        And GSNR of its whole, where params ask for it, from the same gradients.
+        """
         with self._users_errors():
-            found = self._exact(split, sample) if self.estimator == "exact" else self._imputed(split, sample)
-        return {coherence.num_examples: coherence for coherence in found}
+            if self.estimator == "exact":
+                return self._exact(split, sample)
+            return self._imputed(split, sample)
 
     def pairs(self, split: Split, positions: Positions) -> dict[str, float]:
         """`PAIR_QUANTITIES` of the examples at `positions`, exact."""
@@ -88,19 +122,40 @@ class Instrument:
                 ).value,
             }
 
-    def _exact(self, split: Split, sample: Sample) -> list[Coherence]:
+    def _exact(self, split: Split, sample: Sample) -> "Taken":
         positions, edges = sample.drawn, sorted({0, *sample.sizes, sample.num_examples})
         parts = [
             SplitBatches(split, positions[start:stop], self.measure.chunk)
             for start, stop in neighbours(edges)
         ]
-        return measure_nested(self.model, parts, self.loss, batch_norm=self.mode)
+        sums = None
+        if self.measure.gsnr:
+            sums = GsnrSums(self.model, self.loss, signs=True, batch_norm=self.mode)
+        found = measure_nested(self.model, parts, self.loss, batch_norm=self.mode, gsnr=sums)
+        if sums is None:
+            return Taken.of(found)
+        gsnr = sums.finish()
+        return Taken.of(found, gsnr, Signs.of(gsnr, self.norm_mode))
 
-    def _imputed(self, split: Split, sample: Sample) -> list[Coherence]:
-        k = self.measure.batch_size
+    def _imputed(self, split: Split, sample: Sample) -> "Taken":
+        k, mode = self.measure.batch_size, self.measure.batch_norm
         walks = [SplitBatches(split, order, k) for order in sample.orders]
         counts = [size // k for size in sample.sizes]
-        return impute_nested(self.model, walks, self.loss, counts, batch_norm=self.measure.batch_norm)
+        moments = None
+        if self.measure.gsnr:
+            moments = PartitionedMoments(self.model, self.loss, batch_norm=mode)
+        found = impute_nested(self.model, walks, self.loss, counts, batch_norm=mode, gsnr=moments)
+        if moments is None:
+            return Taken.of(found)
+        return Taken.of(found, moments.finish(), self._signs(split, sample))
+
+    def _signs(self, split: Split, sample: Sample) -> Signs | None:
+        """Signs of single examples, which are never imputed: exact, in evaluation mode, where asked for."""
+        if self.measure.gsnr_signs == "auto":
+            return None
+        batches = SplitBatches(split, sample.orders[0], self.measure.chunk)
+        found = measure_gsnr(self.model, batches, self.loss, signs=True, batch_norm="eval")
+        return Signs.of(found, "none" if self.norm_mode == "none" else "eval")
 
     @contextmanager
     def _users_errors(self) -> Iterator[None]:

@@ -17,10 +17,12 @@ from pipeline.errors import InputError, Interrupted
 from pipeline.gradients import NotFiniteError, batch_norm_layers
 from pipeline.measuring.examples import Positions
 from pipeline.measuring.folder import Facts, SnapshotEntry, load_weights, read_snapshots
-from pipeline.measuring.numbers import BOUND_QUANTITIES, PAIR_QUANTITIES, Instrument
+from pipeline.measuring.gsnr import gsnr_rows, undefined_rows, write_map
+from pipeline.measuring.numbers import BOUND_QUANTITIES, PAIR_QUANTITIES, Instrument, Taken
 from pipeline.measuring.samples import Sample, draw_samples
 from pipeline.measuring.table import MetricRow, Row, rows_of, undefined
 from pipeline.streams import stream_seed
+from pipeline.studies.gsnr_table import GsnrRow
 from pipeline.training.losses import loss_of
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class SeedTask:
     measure: Measure
     splits: Mapping[str, Split]
     device: str
+    maps: Path | None = None  # the folder that receives maps of GSNR, where params ask for them
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class SeedTables:
     coherence: list[Row] = field(default_factory=list)
     sizes: list[Row] = field(default_factory=list)
     metrics: list[MetricRow] = field(default_factory=list)
+    gsnr: list[GsnrRow] = field(default_factory=list)
 
 
 def measure_seed(task: SeedTask, report: "Report") -> SeedTables:
@@ -149,7 +153,7 @@ class _Seed:
         """Add the rows of one split; its M. What is not finite is told once."""
         split, (whole, *subsets) = self.splits[name], self.samples[name]
         reasons: list[str] = []
-        found = [self._coherence(snapshot, name, sample, reasons) for sample in (whole, *subsets)]
+        found = [self._sample(snapshot, name, sample, reasons) for sample in (whole, *subsets)]
         if self.measure.pairs:
             chosen = whole.drawn[: self.measure.pairs]
             self._metrics(snapshot, name, PAIR_QUANTITIES, self.instrument.pairs, split, chosen, reasons)
@@ -161,17 +165,42 @@ class _Seed:
             self.report(Undefined(self.task.seed, snapshot.step, name, reasons[0]))
         return found[0]
 
-    def _coherence(self, snapshot: SnapshotEntry, name: str, sample: Sample, reasons: list[str]) -> float:
+    def _sample(self, snapshot: SnapshotEntry, name: str, sample: Sample, reasons: list[str]) -> float:
         try:
-            found = self.instrument.coherence(self.splits[name], sample)
+            taken = self.instrument.take(self.splits[name], sample)
         except NotFiniteError as error:
             reasons.append(str(error))
-            found = {m: undefined(m) for m in (*sample.sizes, sample.num_examples)}
-        row = self._row(snapshot, name, sample.subset)
+            taken = Taken({m: undefined(m) for m in (*sample.sizes, sample.num_examples)})
+        found, row = taken.coherence, self._row(snapshot, name, sample.subset)
         self.tables.coherence.extend(rows_of(found[sample.num_examples], row))
         for size in sample.sizes:
             self.tables.sizes.extend(rows_of(replace(found[size], layers={}), row))
+        if self.measure.gsnr:
+            self._gsnr(snapshot, name, sample, taken)
         return found[sample.num_examples].m_coherence
+
+    def _gsnr(self, snapshot: SnapshotEntry, name: str, sample: Sample, taken: Taken) -> None:
+        row = partial(GsnrRow, **self._where(snapshot, name), subset=sample.subset)
+        if taken.gsnr is None:
+            self.tables.gsnr.extend(undefined_rows(self._how(sample), row))
+            return
+        row = partial(row, batch_norm=self.instrument.norm_mode)
+        self.tables.gsnr.extend(gsnr_rows(taken.gsnr, taken.signs, row))
+        if self.task.maps is not None:
+            file = f"step-{snapshot.step:08d}-{name}-{sample.subset}.pt"
+            write_map(taken.gsnr, self.task.maps / f"seed-{self.task.seed}" / file)
+
+    def _how(self, sample: Sample) -> dict[str, Any]:
+        """The columns of a GSNR that came to nothing."""
+        m, k = sample.num_examples, self._k
+        return {
+            "m": m,
+            "num_gradients": m // k,
+            "ddof": 1,
+            "k": k,
+            "estimator": self.instrument.estimator,
+            "batch_norm": self.instrument.norm_mode,
+        }
 
     def _metrics(
         self,
@@ -197,15 +226,19 @@ class _Seed:
 
     def _row(self, snapshot: SnapshotEntry, name: str, subset: str) -> Callable[..., Row]:
         """`Row` with the columns filled in that all rows of one measurement share."""
-        imputed = self.instrument.estimator == "imputed"
         return partial(
             Row,
             **self._where(snapshot, name),
             subset=subset,
-            k=self.measure.batch_size if imputed else 1,
+            k=self._k,
             estimator=self.instrument.estimator,
-            batch_norm=self.measure.batch_norm if batch_norm_layers(self.model) else "none",
+            batch_norm=self.instrument.norm_mode,
         )
+
+    @property
+    def _k(self) -> int:
+        """Examples behind one gradient."""
+        return self.measure.batch_size if self.instrument.estimator == "imputed" else 1
 
     def _where(self, snapshot: SnapshotEntry, name: str) -> dict[str, Any]:
         """The columns that say which gradients."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.gradients import Coherence, LayerCoherence
 from pipeline.gradients.coherence import CoherenceStatistics
+from pipeline.studies.gsnr_table import GsnrRow
 
 WHOLE_NETWORK = "all"
 
@@ -76,7 +77,7 @@ def undefined(num_examples: int) -> Coherence:
     )
 
 
-def write_table(rows: Iterable[Row | MetricRow], path: Path, kind: type = Row) -> None:
+def write_table(rows: Iterable[Row | MetricRow | GsnrRow], path: Path, kind: type = Row) -> None:
     """Write `rows` of one `kind` as CSV.
 
     The same rows give the same bytes: floats by `repr`, which reads back exactly.

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shutil
 import time
 from pathlib import Path
 from statistics import median
@@ -28,16 +29,19 @@ from pipeline.measuring import (
 from pipeline.paths import Layout
 from pipeline.progress import ProgressLine
 from pipeline.stages.items import flat, processes_for
+from pipeline.studies.gsnr_table import FILE as GSNR
+from pipeline.studies.gsnr_table import NOT_AVAILABLE, GsnrRow
 from pipeline.tracking import Tracker, track
 from pipeline.workers import side_by_side
 
 log = logging.getLogger("concord")
+MAPS = "gsnr_maps"
 
 
 def run(layout: Layout, params: Params, item: str) -> None:
     """Measure the run `item` into `data/measures/ITEM`.
 
-    Always coherence.csv; sizes.csv and metrics.csv where params ask for what is in them.
+    Always coherence.csv; sizes.csv, metrics.csv, gsnr.csv and gsnr_maps where params ask for what is in them.
     """
     measure, started = params.measures[item], time.monotonic()
     facts = read_facts(layout.run(item))
@@ -46,8 +50,13 @@ def run(layout: Layout, params: Params, item: str) -> None:
         splits = {name: _open(layout, params, facts, name) for name in measure.splits}
         for remark in check_samples(item, measure, splits):
             log.info("measure %s, %s.", item, remark)
+        maps = layout.measures(item) / MAPS
+        shutil.rmtree(maps, ignore_errors=True)
         tasks = [
-            SeedTask(item, layout.run(item), seed, facts, measure, splits, str(device))
+            SeedTask(
+                *(item, layout.run(item), seed, facts, measure, splits, str(device)),
+                maps=maps if measure.gsnr_maps else None,
+            )
             for seed in facts.seeds
         ]
         study = params.runs[item].study
@@ -85,6 +94,7 @@ def _write(folder: Path, measure: Measure, tables: list[SeedTables]) -> None:
             MetricRow,
             [row for of_seed in tables for row in of_seed.metrics],
         ),
+        GSNR: (measure.gsnr, GsnrRow, [row for of_seed in tables for row in of_seed.gsnr]),
     }
     for name, (wanted, kind, rows) in beside.items():
         if wanted:
@@ -143,15 +153,24 @@ def _mirror(tracker: Tracker, params: Params, item: str, tables: list[SeedTables
 def metrics_by_step(tables: SeedTables) -> dict[int, dict[str, float]]:
     """What is mirrored at each step: `SPLIT/QUANTITY`, then subset, layer or size where there is one.
 
-    M and alpha of the examples compared in pairs end in `/pairs`, beside those of all drawn.
+    M and alpha of the examples compared in pairs end in `/pairs`, beside those of all drawn. Numbers that
+    are not available are left out.
     """
     steps: dict[int, dict[str, float]] = {}
     for row in tables.coherence:
-        parts = [part for part in (row.subset, row.layer) if part != "all"]
-        steps.setdefault(row.step, {})["/".join([row.split, row.quantity, *parts])] = row.value
+        steps.setdefault(row.step, {})[_named(row)] = row.value
     for row in tables.sizes:
         steps[row.step][f"{row.split}/{row.quantity}/m{row.m}"] = row.value
     for row in tables.metrics:
         twice = "/pairs" if row.quantity in ("m_coherence", "alpha") else ""
         steps[row.step][f"{row.split}/{row.quantity}{twice}"] = row.value
+    for row in tables.gsnr:
+        if row.estimator != NOT_AVAILABLE:
+            steps[row.step][_named(row)] = row.value
     return steps
+
+
+def _named(row: Row | GsnrRow) -> str:
+    """The name under which a number is mirrored: `all`, of a subset or of the layers, goes unsaid."""
+    parts = [part for part in (row.subset, row.layer) if part != "all"]
+    return "/".join([row.split, row.quantity, *parts])

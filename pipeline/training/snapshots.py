@@ -2,8 +2,8 @@
 
 The paper's rule (Chatterjee & Zielinski 2022, section 6): keep the weights whenever the mini-batch training
 loss falls by a given fraction below that of the lowest snapshot so far.
-We add the first steps and the end, and a cap:
-a run of unknown length keeps at most `cap` snapshots, thinned evenly in the logarithm of the loss.
+We add the first steps, the ends of epochs that are asked for, the end, and a cap: a run of unknown length
+keeps at most `cap` snapshots by that rule, thinned evenly in the logarithm of the loss.
 """
 
 import hashlib
@@ -46,13 +46,13 @@ class SnapshotKeeper:
         self.kept: list[Snapshot] = []
 
     def offer(self, step: int, epoch: float, loss: float, weights: Mapping[str, Tensor]) -> None:
-        """Keep the weights if this step is one of the first, or its loss a new low."""
-        first = step < self.rule.first_steps
-        new_low = loss <= (1 - self.rule.drop) * self.low_water
-        if first or new_low:
+        """Keep the weights of a first step, at the end of an epoch asked for, and where the loss is a new low."""
+        asked_for = step < self.rule.first_steps or epoch in self.rule.epochs
+        new_low = self.rule.drop is not None and loss <= (1 - self.rule.drop) * self.low_water
+        if asked_for or new_low:
             # A first step lowers the mark as well: the drop counts from the lowest loss seen in a snapshot.
             self.low_water = min(self.low_water, loss)
-            self._keep(step, epoch, loss, weights, kept_always=first)
+            self._keep(step, epoch, loss, weights, kept_always=asked_for)
             self._thin()
 
     def keep_last(self, step: int, epoch: float, loss: float, weights: Mapping[str, Tensor]) -> None:

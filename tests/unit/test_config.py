@@ -123,6 +123,7 @@ def test_a_wrong_value_is_named_with_what_would_work(old, new, message):
         ("batch_size: 32, aggregation: winsorized, micro_batches: 2", "winsorizing works on single examples"),
         ("batch_size: 32, winsorize_percent: 2.0", "winsorize_percent needs aggregation: winsorized"),
         ("batch_size: 32, schedule: step", "schedule: step and lr_drop_epochs go together"),
+        ("batch_size: 32, snapshots: {epochs: [1, 99]}", "snapshots.epochs has 99, but there are"),
         (
             "batch_size: 32, schedule: cosine, lr_drop_epochs: [3]",
             "schedule: step and lr_drop_epochs go together",

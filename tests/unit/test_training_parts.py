@@ -146,6 +146,14 @@ def test_a_snapshot_is_kept_when_the_loss_falls_under_the_mark(tmp_path):
     assert len(list((tmp_path / "snapshots").iterdir())) == len(keeper.kept)
 
 
+def test_the_ends_of_epochs_asked_for_are_kept_whatever_the_loss(tmp_path):
+    keeper = SnapshotKeeper(Snapshots(drop=None, first_steps=1, cap=2, epochs=(1, 3)), tmp_path)
+    for step in range(16):
+        keeper.offer(step, step / 4, 2.0 if step < 8 else 0.01, a_network(step).state_dict())
+    assert kept_steps(keeper) == [0, 4, 12]  # weights after 4 and 12 updates; the fall of the loss keeps none
+    assert all(snapshot.kept_always for snapshot in keeper.kept)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.floats(0.5, 0.99), min_size=20, max_size=40), st.integers(2, 8))
 def test_the_cap_thins_evenly_in_log_loss(tmp_path_factory, falls, cap):
