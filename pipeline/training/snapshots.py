@@ -46,7 +46,7 @@ class SnapshotKeeper:
         self.kept: list[Snapshot] = []
 
     def offer(self, step: int, epoch: float, loss: float, weights: Mapping[str, Tensor]) -> None:
-        """Keep the weights of a first step, at the end of an epoch asked for, and where the loss is a new low."""
+        """Keep the weights at a first step, at the end of an epoch asked for, at a new low of the loss."""
         asked_for = step < self.rule.first_steps or epoch in self.rule.epochs
         new_low = self.rule.drop is not None and loss <= (1 - self.rule.drop) * self.low_water
         if asked_for or new_low:
