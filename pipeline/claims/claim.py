@@ -65,6 +65,7 @@ class Needs:
     subsets: tuple[str, ...] = ()  # of them, in which M is read
     view: str | None = None  # of a split, that the run trains on
     noise_labels: float | None = None  # of the run's variant
+    gsnr: bool = False  # GSNR is read, and so has to be measured
 
     def record(self, key: str) -> str:
         """The name among the records of the item that params call `key`: sections may use the same names."""
@@ -88,7 +89,7 @@ class Built:
     read: Callable[[Records], tuple[Reading, ...]]
     differs: tuple[str, ...] = ()  # fields of a run in which the roles differ by design
     studies: tuple[str, ...] = ()
-    optional: tuple[str, ...] = ()  # roles that are drawn where params name them, and not judged
+    optional: tuple[str, ...] = ()  # roles that params may leave out; most are drawn and not judged
     free_roles: bool = False  # params choose the roles' names, and how many there are
     needs: Needs = Needs()  # in every role but
     own_needs: Mapping[str, Needs] = field(default_factory=dict)  # these

@@ -1,6 +1,7 @@
 """The claims of GSNR: Liu et al. 2020, Understanding why neural networks generalize, arXiv 2001.07384."""
 
-from pipeline.claims.claim import Claim
+from pipeline.claims import signal_to_noise
+from pipeline.claims.claim import Built, Claim, Needs
 
 PAPER = "GSNR"
 
@@ -35,7 +36,18 @@ GSNR = (
         "Section 3.1, Figure 4",
         "GSNR rises early on true labels and stays low on random ones.",
         "agreement of signs rises from 50 to 56 % on true labels",
-        experiment="GSNR over training on true and random labels",
+        built=Built(
+            ("real", "labels"),
+            signal_to_noise.true_and_random,
+            differs=("variant",),
+            optional=("images", "resnet-real", "resnet-labels", "resnet-images"),
+            needs=Needs(measured_on="train", gsnr=True),
+            own_needs={
+                f"{network}{role}": Needs(measured_on="train", gsnr=True, noise_labels=noise)
+                for network in signal_to_noise.NETWORKS
+                for role, noise in (("real", 0.0), ("labels", 1.0))
+            },
+        ),
     ),
     Claim(
         "G-5",

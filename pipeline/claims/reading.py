@@ -14,6 +14,7 @@ from pipeline.config import Difficulty, Measure, Params, Run, Variant
 from pipeline.errors import InputError
 from pipeline.paths import Layout
 from pipeline.studies.difficulty.tables import FITS, FitRow
+from pipeline.studies.gsnr_table import GsnrRow
 from pipeline.studies.tables import columns, row_reader
 from pipeline.training.curves import COLUMNS as CURVE_COLUMNS
 from pipeline.training.curves import CurvePoint, curve_point
@@ -84,6 +85,7 @@ class RunRecord:
     coherence: tuple[CoherenceRow, ...] = ()
     sizes: tuple[CoherenceRow, ...] = ()  # of the whole network, at other m
     metrics: tuple[MetricRow, ...] = ()
+    gsnr: tuple[GsnrRow, ...] = ()
     points: Mapping[str, "RunRecord"] = field(default_factory=dict)
 
     @property
@@ -218,6 +220,8 @@ def _read_measures(folder: Path, key: str, measure: Measure | None, spec: Run) -
         wanted.append(("sizes", read_coherence))
     if measure.pairs or measure.bound:
         wanted.append(("metrics", read_metrics))
+    if measure.gsnr:
+        wanted.append(("gsnr", read_gsnr))
     tables = {}
     for name, read in wanted:
         path = folder / f"{name}.csv"
@@ -241,6 +245,11 @@ def read_coherence(path: Path, key: str) -> tuple[CoherenceRow, ...]:
 def read_metrics(path: Path, key: str) -> tuple[MetricRow, ...]:
     """The rows of other metrics measured on run `key`, in the order of the file."""
     return _read_rows(path, METRIC_COLUMNS, _metric_row, _remedy("measure", key))
+
+
+def read_gsnr(path: Path, key: str) -> tuple[GsnrRow, ...]:
+    """The rows of GSNR and agreement of signs measured on run `key`, in the order of the file."""
+    return _read_rows(path, columns(GsnrRow), row_reader(GsnrRow), _remedy("measure", key))
 
 
 def _coherence_row(row: Mapping[str, str]) -> CoherenceRow | None:

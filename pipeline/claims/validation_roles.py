@@ -85,6 +85,8 @@ def _check_measure(params: Params, where: str, key: str, needs: Needs) -> None:
     if split not in measure.splits:
         kind = "training" if split == "train" else split
         raise InputError(f"{where}: M is read on {kind} examples. Add '{split}' to measures.{key}.splits.")
+    if needs.gsnr and not measure.gsnr:
+        raise InputError(f"{where}: this role reads GSNR. Add gsnr: true to measures.{key}.")
     missing = [subset for subset in needs.subsets if subset not in measure.subsets]
     if missing:
         raise InputError(

@@ -8,6 +8,7 @@ from pipeline.reporting import (
     evolution_panels,
     micro_batch_panels,
     noisy_label_panels,
+    signal_panels,
     split_panels,
     winsorizing_panels,
 )
@@ -111,6 +112,7 @@ DRAWINGS: dict[str, Callable[[str, Items], Shown]] = {
     "CG-7": noisy_label_panels.draw,
     "CG-8": evolution_panels.draw,
     "CG-9": micro_batch_panels.draw,
+    "G-4": signal_panels.draw,
 }
 
 

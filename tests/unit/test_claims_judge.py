@@ -131,7 +131,7 @@ def test_without_params_every_claim_is_there_and_says_why_it_was_not_run():
     reasons = {entry["id"]: entry["reason"] for entry in entries}
     assert reasons["CG-1"] == "params.yaml names no runs for it: claims.CG-1 needs real, noise"
     assert reasons["CG-8"] == "params.yaml names no runs for it: claims.CG-8 needs a name for each run"
-    assert reasons["G-4"].startswith("its experiment is not built yet: GSNR over training")
+    assert reasons["G-4"] == "params.yaml names no runs for it: claims.G-4 needs real, labels"
     assert reasons["CG-4"].startswith("none of its parts was run: CG-4-real, ")
 
 
