@@ -122,7 +122,7 @@ def _m_and_osgr(name: str, title: str, run: RunRecord) -> Panel:
         axes.set_ylabel("M")
         right.set_ylabel("OSGR, R(m)")
         handles = [*axes.get_legend_handles_labels()[0], *right.get_legend_handles_labels()[0]]
-        axes.legend(handles=handles, loc="lower left")
+        axes.legend(handles=handles, loc="lower right")
 
     return make_panel(name, title, draw)
 
@@ -142,6 +142,6 @@ def _layers(start: str, name: str, runs: Runs) -> list[Panel]:
             for role, run in runs.items()
         ]
         title = f"{name}{place + 1}. {names[place]}"
-        finish = _finish("GSNR, debiased")
+        finish = _finish("GSNR")
         panels.append(lines_panel(f"{start}layer-{place + 1:02d}", title, lines, finish, small=True))
     return panels
