@@ -18,7 +18,7 @@ GSNR = "gsnr_debiased_mean"
 EARLY = 5.0  # epochs after step 0 over which the median is taken
 LEAST_GSNR = 0.008  # on true labels
 LEAST_RATIO = 8.0  # of that to random data
-FLOOR = 0.001  # GSNR of random data under which it is as good as nothing: it may be negative
+FLOOR = 0.001  # GSNR below the line counts as at least this: it may be negative
 LEAST_RISE = 1.15  # of the highest early GSNR on true labels over that before training
 LEAST_SIGNS = 0.01  # agreement of signs over chance, true less random labels
 NETWORKS = {
@@ -106,8 +106,8 @@ def _rise(name: str, run: RunRecord, seeds: tuple[int, ...]) -> Reading:
         )
     peaks = tuple(max(_early_values(rows, seed), default=math.nan) for seed in seeds)
     return Reading(
-        f"{name}GSNR on true labels, highest of epochs 1 to {EARLY:g} / before training",
-        tuple(map(ratio, peaks, first)),
+        f"{name}GSNR on true labels, highest of epochs 1 to {EARLY:g} / before training (at least {FLOOR:g})",
+        tuple(ratio(peak, max(start, FLOOR)) for peak, start in zip(peaks, first, strict=True)),
         ">=",
         LEAST_RISE,
         (Ingredient("GSNR before training", first), Ingredient("GSNR at its highest", peaks)),

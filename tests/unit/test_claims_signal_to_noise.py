@@ -75,7 +75,7 @@ def test_noise_images_have_a_check_where_they_are_named():
     ("real", "failing"),
     [
         (run(0.02, 0.007, 0.007, 0.03, 0.01, signs=0.72), {"true labels", "true / random labels"}),
-        (run(0.04, 0.03, 0.03, 0.04, 0.09, signs=0.72), {"before training"}),  # a rise after epoch 5 is late
+        (run(0.04, 0.03, 0.03, 0.04, 0.09, signs=0.72), {"before training (at least"}),  # a rise after epoch 5 is late
         (run(0.02, 0.02, 0.03, 0.04, 0.01, signs=0.69), {"true - random labels"}),
     ],
 )
