@@ -26,22 +26,22 @@ def gsnr_row(seed: int, epoch: float, quantity: str, value: float, **other) -> G
     return GsnrRow(seed=seed, value=value, **{**where, **what, **how, **other})
 
 
-def run(*values: float, signs: float = 0.7, **other):
-    """A run with this GSNR at `EPOCHS`, the same in three seeds, and an agreement of signs."""
-    rows = []
-    for seed in range(3):
-        for epoch, value in zip(EPOCHS, values, strict=True):
-            for quantity, number in (
-                *(("gsnr_debiased_mean", value), ("osgr", 0.9)),
-                *(("p_same_sign", signs), ("p_same_sign_null", 0.53)),
-            ):
-                kind = (
-                    other if quantity.startswith("p_") else {**other, "estimator": other.get("of", "exact")}
-                )
-                kind = {name: each for name, each in kind.items() if name != "of"}
-                rows += [
-                    gsnr_row(seed, epoch, quantity, number, **kind, layer=layer) for layer in ("all", "a")
-                ]
+def run(*values: float, signs: float = 0.7, estimator: str = "exact", **other):
+    """A run with this GSNR at `EPOCHS`, the same in three seeds, and an agreement of signs if exact."""
+    sign = {**other, "estimator": "exact" if estimator == "exact" else "not available"}
+    kinds = {
+        "gsnr_debiased_mean": {**other, "estimator": estimator},
+        "osgr": {**other, "estimator": estimator},
+        "p_same_sign": sign,
+        "p_same_sign_null": sign,
+    }
+    rows = [
+        gsnr_row(seed, epoch, quantity, number, layer=layer, **kinds[quantity])
+        for seed in range(3)
+        for epoch, value in zip(EPOCHS, values, strict=True)
+        for quantity, number in zip(kinds, (value, 0.9, signs, 0.53), strict=True)
+        for layer in ("all", "a")
+    ]
     rows_of_m = [*every_seed(3.0, 5.0, first=0), *every_seed(3.0, 5.0, first=0, layer="a")]
     return replace(record(ACCURACY, rows_of_m), gsnr=tuple(rows))
 
@@ -75,7 +75,8 @@ def test_noise_images_have_a_check_where_they_are_named():
     ("real", "failing"),
     [
         (run(0.02, 0.007, 0.007, 0.03, 0.01, signs=0.72), {"true labels", "true / random labels"}),
-        (run(0.04, 0.03, 0.03, 0.04, 0.09, signs=0.72), {"before training (at least"}),  # a rise after epoch 5 is late
+        # A rise after epoch 5 is late.
+        (run(0.04, 0.03, 0.03, 0.04, 0.09, signs=0.72), {"before training (at least"}),
         (run(0.02, 0.02, 0.03, 0.04, 0.01, signs=0.69), {"true - random labels"}),
     ],
 )
@@ -94,7 +95,7 @@ def test_a_seed_that_is_undefined_has_no_number():
     assert found.verdict == "fails"
 
 
-IMPUTED = {"of": "imputed", "estimator": "not available", "k": 20, "batch_norm": "train"}
+IMPUTED = {"estimator": "imputed", "k": 20, "batch_norm": "train"}
 
 
 def test_a_network_with_batch_norm_has_no_check_of_signs():
