@@ -50,6 +50,8 @@ STAGES = {
         "measure the snapshots of a run", items="measures", workers=("pipeline.stages.measure", AUTOGRAD)
     ),
     "examples": Stage("work out the toy examples of the coherent-gradients paper"),
+    "regression": Stage("learn a product with and without a frozen first layer", items="regression"),
+    "learning": Stage("follow gradients while networks, or linear models, learn a variant", items="learning"),
     "inspect-labels": Stage(
         "rank the labels of any image folder, or of a variant, by how much the other examples disagree",
         options="pipeline.stages.inspect_labels_options",

@@ -6,6 +6,7 @@ wrong into one `InputError` that names the file and the key.
 
 from pipeline.config.data import NATIVE_SIZE, Glyphs, Source, Variant
 from pipeline.config.file import Params, load_params, parse_params
+from pipeline.config.learning import FirstTerm, Learning, Regression, Shallow, Weights
 from pipeline.config.measuring import Measure
 from pipeline.config.osgr import Osgr
 from pipeline.config.splits import Difficulty, Fits
@@ -16,16 +17,21 @@ __all__ = [
     "ITEM_STUDIES",
     "NATIVE_SIZE",
     "Difficulty",
+    "FirstTerm",
     "Fits",
     "Glyphs",
+    "Learning",
     "Measure",
     "Model",
     "Osgr",
     "Params",
+    "Regression",
     "Run",
+    "Shallow",
     "Snapshots",
     "Source",
     "Variant",
+    "Weights",
     "load_params",
     "parse_params",
 ]

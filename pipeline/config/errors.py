@@ -14,6 +14,7 @@ ALTERNATIVES = {
     "classes": "a number of classes (2 or more) or a list of 2 or more class names",
 }
 EMPTY_SECTIONS = ("splits", "measures", "claims", *ITEM_STUDIES)  # {} does for them
+SEVERAL_KINDS = ("learning",)  # pydantic puts the kind of such a section's item behind its name
 # Pydantic's words -> those of a person who writes YAML.
 WORDS = {"a valid integer": "an integer", "a valid ": "a ", "dictionary": "mapping", "tuple": "list"}
 
@@ -28,7 +29,10 @@ def describe(error: ValidationError, file: str, model: type[BaseModel]) -> str:
 
 
 def _keys(issue: dict[str, Any]) -> list[Any]:
-    return [part for part in issue["loc"] if not _is_union_tag(part)]
+    loc = issue["loc"]
+    if loc[:1] and loc[0] in SEVERAL_KINDS:
+        loc = loc[:2] + loc[3:]
+    return [part for part in loc if not _is_union_tag(part)]
 
 
 def _line(issue: dict[str, Any], file: str, model: type[BaseModel]) -> str:
@@ -36,14 +40,15 @@ def _line(issue: dict[str, Any], file: str, model: type[BaseModel]) -> str:
     where = f"{file}, {'.'.join(map(str, keys))}" if keys else file
     kind, found = issue["type"], issue["input"]
     if kind == "extra_forbidden":
-        return _unknown_key(file, keys, model)
+        return _unknown_key(where, keys[-1], _fields_at(model, issue["loc"]))
+    if kind == "union_tag_invalid":
+        return _unknown_value(f"{where}.kind", issue["ctx"]["tag"], issue["ctx"]["expected_tags"])
+    if kind == "union_tag_not_found":
+        return f"{where}.kind: is missing."
     if kind == "missing":
         return f"{where}: is missing."
     if kind == "literal_error":
-        known = re.findall(r"'([^']+)'", issue["msg"].split("Input should be", 1)[1])
-        near = get_close_matches(str(found), known, n=1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
-        return f"{where}: {found!r} is unknown.{hint} Known: {', '.join(known)}."
+        return _unknown_value(where, found, issue["msg"].split("Input should be", 1)[1])
     if kind == "value_error":
         return f"{where}: {issue['ctx']['error']}."
     if found is None and len(keys) == 1 and keys[0] in EMPTY_SECTIONS:
@@ -70,21 +75,38 @@ def _yaml_hint(found: Any) -> str:
     return ""
 
 
-def _unknown_key(file: str, keys: list[Any], model: type[BaseModel]) -> str:
-    known = _fields_at(model, keys[:-1])
-    near = get_close_matches(str(keys[-1]), known, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    return f"{file}, {'.'.join(map(str, keys))}: unknown key.{hint} Known: {', '.join(sorted(known))}."
+def _unknown_value(where: str, found: Any, choices: str) -> str:
+    """`choices`: in quotes, as pydantic lists them."""
+    known = re.findall(r"'([^']+)'", choices)
+    return f"{where}: {found!r} is unknown.{_nearest(found, known)} Known: {', '.join(known)}."
 
 
-def _fields_at(model: type[BaseModel], keys: list[Any]) -> list[str]:
-    """Names of the fields of the model that lies at `keys` under `model`."""
-    for key in keys:
-        if key in model.model_fields:
-            inner = _models_in(model.model_fields[key].annotation)
-            if inner:
-                model = inner[0]
-    return list(model.model_fields)
+def _unknown_key(where: str, key: Any, known: list[str]) -> str:
+    return f"{where}: unknown key.{_nearest(key, known)} Known: {', '.join(sorted(known))}."
+
+
+def _nearest(found: Any, known: list[str]) -> str:
+    near = get_close_matches(str(found), known, n=1)
+    return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+    """Names of the fields of the model under `model` that has, or should have, the last key of `loc`."""
+    models = [model]
+    for key in loc[:-1]:
+        of_kind = [each for each in models if _kind(each) == key]
+        fields = models[0].model_fields
+        if len(models) > 1 and of_kind:
+            models = of_kind
+        elif key in fields:
+            models = _models_in(fields[key].annotation) or models
+    return list(models[0].model_fields)
+
+
+def _kind(model: type[BaseModel]) -> str | None:
+    """Which of several kinds of items a model is."""
+    field = model.model_fields.get("kind")
+    return get_args(field.annotation)[0] if field else None
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from pipeline.config.base import Count, ItemName, Spec
 from pipeline.config.data import Source, Variant
 from pipeline.config.errors import describe
+from pipeline.config.learning import Learning, Regression
 from pipeline.config.measuring import Measure
 from pipeline.config.osgr import Osgr
 from pipeline.config.references import check_references
@@ -32,6 +33,8 @@ class Params(Spec):
     splits: dict[ItemName, Difficulty] = {}
     measures: dict[ItemName, Measure] = {}
     osgr: dict[ItemName, Osgr] = {}
+    regression: dict[ItemName, Regression] = {}
+    learning: dict[ItemName, Learning] = {}
     claims: dict[str, dict[str, str]] = {}
 
     def variant_of(self, run: Run) -> str:

@@ -3,14 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.config import Params, Run
+from pipeline.config import Params, Run, Shallow, Weights
 from pipeline.datasets import is_view, load_manifest, load_view
 from pipeline.paths import Layout
 from pipeline.workers import default_processes
 
 
-def check_data(layout: Layout, params: Params, run: Run) -> str:
-    """The md5 of what `run` trains on, once it is seen to be made from these params; else `InputError`."""
+def check_data(layout: Layout, params: Params, run: Run | Weights | Shallow) -> str:
+    """The md5 of what `run`, or an item of a study, trains on, seen to be made from these params.
+
+    Else `InputError`.
+    """
     variant = params.variant_of(run)
     manifest = load_manifest(layout.variant(variant))
     spec = params.variants[variant]

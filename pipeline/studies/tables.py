@@ -3,6 +3,7 @@
 A field is an int, a float, a str or a bool; its name is the column. Floats read back to the same bits.
 """
 
+import csv
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -29,6 +30,12 @@ def write_rows(path: Path, kind: type[Row], rows: Iterable[Row]) -> None:
     """Write rows of one kind as CSV: whole, or not there at all; the same rows give the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_table(path, columns(kind), map(asdict, rows))
+
+
+def read_rows(path: Path, kind: type[Row]) -> list[Row]:
+    """The rows of a table that `write_rows` has written."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(map(row_reader(kind), csv.DictReader(file)))
 
 
 def row_reader(kind: type[Row]) -> Callable[[Mapping[str, str]], Row]:
