@@ -1,6 +1,6 @@
 """The claims of GSNR: Liu et al. 2020, Understanding why neural networks generalize, arXiv 2001.07384."""
 
-from pipeline.claims import signal_to_noise
+from pipeline.claims import learning, signal_to_noise
 from pipeline.claims.claim import Built, Claim, Needs
 
 PAPER = "GSNR"
@@ -55,7 +55,7 @@ GSNR = (
         "Section 3.2, Figure 5, Table 1",
         "GSNR rises because features are learned: with the first layer frozen it falls.",
         "unfrozen rises; frozen falls first and stays low",
-        experiment="the toy regression with and without a frozen layer",
+        built=learning.G_5,
     ),
     Claim(
         "G-6",
@@ -63,7 +63,7 @@ GSNR = (
         "Section 3.3, Figure 6",
         "A weight's change of mean gradient opposes the weight, early and most for the largest.",
         "share of weights against their gradient over 50 %, about 80 % for the top 10 %",
-        experiment="correlation of weights with the change of their gradients",
+        built=learning.G_6,
     ),
     Claim(
         "G-7",
@@ -71,6 +71,6 @@ GSNR = (
         "Section 3.1",
         "For shallow models GSNR falls during the whole of training.",
         "falls throughout",
-        experiment="GSNR of logistic regression and a linear SVM",
+        built=learning.G_7,
     ),
 )

@@ -36,7 +36,7 @@ class FirstTerm(Spec):
     """Eq. 28's first term, on a network small enough for a backward pass a weight."""
 
     widths: Widths = (16, 16)
-    steps: Steps = (1, 10, 20, 50, 100)  # at which it is worked out
+    steps: Steps = (0, 1, 10, 20, 50, 100)  # at which it is worked out
     examples: Annotated[int, Field(ge=2)] | None = None  # the first so many of the training set; None: all
 
     _rise = field_validator("steps")(_rising)
@@ -50,7 +50,7 @@ class Weights(Spec):
     seeds: Count = 5  # draws of the initial weights
     widths: Widths = (64, 64, 64)
     lr: Annotated[float, Field(gt=0)] = 0.1
-    steps: Annotated[int, Field(ge=2)] = 200
+    steps: Annotated[int, Field(ge=2)] = 300
     first_steps: Annotated[int, Field(ge=1)] = 50  # steps of which each has its rows
     every: Count = 10  # steps from one row to the next after them
     first_term: FirstTerm | None = None

@@ -113,27 +113,26 @@ def follow(networks: Networks, train: Examples, lr: float, steps: tuple[int, ...
 def _rows(step: int, networks: Networks, now: Passed, later: Networks, lr: float) -> Iterator[FirstTermRow]:
     for position in range(FIRST_LAYER - 1, len(networks)):
         parts = split(networks, now, lr, position)
-        weight, change = (
-            networks[position].weight,
-            later[position].weight - now.mean_gradient[position].weight,
-        )
+        weight = networks[position].weight
+        change = later[position].weight - now.mean_gradient[position].weight
         for seed in range(len(weight)):
-            yield _row(seed, step, position + 1, weight[seed], change[seed], parts)
+            loss = now.losses[seed].mean().item()
+            yield _row(seed, step, position + 1, loss, weight[seed], change[seed], parts)
 
 
-def _row(seed: int, step: int, layer: int, weight: Tensor, change: Tensor, parts: Split) -> FirstTermRow:
+def _row(
+    seed: int, step: int, layer: int, loss: float, weight: Tensor, change: Tensor, parts: Split
+) -> FirstTermRow:
     w, dg, term = weight.flatten(), change.flatten(), parts.term[seed].flatten()
-    sizes = (
-        part[seed].norm() / dg.norm()
-        for part in (parts.term, parts.by_activations, parts.by_derivatives, parts.below)
-    )
+    sized = (parts.term, parts.by_activations, parts.by_derivatives, parts.below)
     return FirstTermRow(
         seed,
         step,
         layer,
+        loss,
         len(w),
         correlation(term, dg),
         correlation(dg, w),
         correlation(term, w),
-        *(size.item() for size in sizes),
+        *((part[seed].norm() / dg.norm()).item() for part in sized),
     )

@@ -98,6 +98,7 @@ class FirstTermRow:
     seed: int
     step: int
     layer: int
+    train_loss: float
     weights: int
     correlation_term_change: float  # of T and Δg
     correlation_change_weight: float  # of Δg and W
