@@ -6,6 +6,7 @@ from pipeline.claims.numbers import Runs
 from pipeline.claims.reading import RunRecord, SplitRecord, StudyRecord
 from pipeline.reporting import (
     evolution_panels,
+    learning_panels,
     micro_batch_panels,
     noisy_label_panels,
     signal_panels,
@@ -113,6 +114,9 @@ DRAWINGS: dict[str, Callable[[str, Items], Shown]] = {
     "CG-8": evolution_panels.draw,
     "CG-9": micro_batch_panels.draw,
     "G-4": signal_panels.draw,
+    "G-5": learning_panels.frozen_and_not,
+    "G-6": learning_panels.weights_and_gradients,
+    "G-7": learning_panels.linear_models,
 }
 
 
