@@ -122,7 +122,7 @@ def linear_models(claim: str, items: Items) -> Shown:
         ]
 
     def finish(axes: Axes) -> None:
-        _over_steps("GSNR")(axes)
+        _over_steps("")(axes)
         axes.set_xscale("symlog", linthresh=1)
         axes.set_xlim(left=-0.1)
         axes.set_yscale("symlog", linthresh=1e-3)

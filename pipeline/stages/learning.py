@@ -39,7 +39,7 @@ def run(layout: Layout, params: Params, item: str) -> None:
         md5 = check_data(layout, params, spec)
         splits = {name: _open(layout, params, spec, name, device) for name in ("train", "test")}
         set_threads(params.threads)
-        work = layout.checkpoints / LEARNING / item / _fingerprint(layout, params, spec, md5, str(device))
+        work = layout.checkpoints / LEARNING / item / _fingerprint(params, spec, md5, str(device))
         tags = {"variant": spec.variant, "dataset_md5": md5}
         with track(layout, study=STUDY, stage=LEARNING, item=item, tags=tags) as tracker:
             for seed in range(spec.seeds):
@@ -55,7 +55,7 @@ def _open(layout: Layout, params: Params, spec: Any, name: str, device: torch.de
     return open_split(layout.variant(spec.variant), name, device=device, threads=params.threads)
 
 
-def _fingerprint(layout: Layout, params: Params, spec: Any, md5: str, device: str) -> str:
+def _fingerprint(params: Params, spec: Any, md5: str, device: str) -> str:
     """Of all that decides a seed's numbers, and not how many seeds there are."""
     facts = {
         "spec": spec.model_dump(mode="json", exclude={"seeds"}),
@@ -65,7 +65,7 @@ def _fingerprint(layout: Layout, params: Params, spec: Any, md5: str, device: st
         "threads": params.threads,
         "torch": torch.__version__,
     }
-    return fingerprint(facts, [layout.root / "pipeline" / room for room in ROOMS])
+    return fingerprint(facts, [Path(__file__).parents[1] / room for room in ROOMS])
 
 
 def _write_seed(
