@@ -28,8 +28,8 @@ runs: {}
 regression:
   product: {seeds: 2, hidden: 5, train_examples: 20, test_examples: 20, steps: 20, every: 10}
 learning:
-  mlp: {kind: weights, variant: real, seeds: 2, widths: [12, 12], lr: 0.5, steps: 60, first_steps: 2, every: 30,
-        first_term: {widths: [4], steps: [0, 1], examples: 40}}
+  mlp: {kind: weights, variant: real, seeds: 2, widths: [12, 12], lr: 0.5, steps: 60, first_steps: 2,
+        every: 30, first_term: {widths: [4], steps: [0, 1], examples: 40}}
   linear: {kind: shallow, variant: real, seeds: 2, examples: 60, checkpoints: [0, 2]}
 claims:
   G-5: {regression: product}
