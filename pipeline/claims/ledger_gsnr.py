@@ -1,6 +1,6 @@
 """The claims of GSNR: Liu et al. 2020, Understanding why neural networks generalize, arXiv 2001.07384."""
 
-from pipeline.claims import learning, signal_to_noise
+from pipeline.claims import learning, one_step_ratios, signal_to_noise
 from pipeline.claims.claim import Built, Claim, Needs
 
 PAPER = "GSNR"
@@ -12,7 +12,7 @@ GSNR = (
         "Section 2.4, Figure 3",
         "The one-step generalisation ratio measured on MNIST equals the one that GSNR predicts.",
         "points on LHS = RHS early, then scatter; Pearson stays about .9",
-        experiment="one-step generalisation ratios over many training sets",
+        built=one_step_ratios.MNIST,
     ),
     Claim(
         "G-2",
@@ -20,7 +20,7 @@ GSNR = (
         "Appendix A.2, Figure 7",
         "On CIFAR-10 the two ratios leave the diagonal and stay strongly correlated.",
         "strong correlation at every epoch shown",
-        experiment="one-step generalisation ratios over many training sets",
+        built=one_step_ratios.CIFAR,
     ),
     Claim(
         "G-3",
@@ -28,7 +28,7 @@ GSNR = (
         "Appendix A.3, Figure 8",
         "On a toy regression the two ratios agree early, and stay correlated at convergence.",
         "LHS close to RHS early; at convergence RHS falls, correlation stays",
-        experiment="one-step generalisation ratios on the toy regression",
+        built=one_step_ratios.TOY_REGRESSION,
     ),
     Claim(
         "G-4",

@@ -8,7 +8,7 @@ from pipeline.config.data import NATIVE_SIZE, Glyphs, Source, Variant
 from pipeline.config.file import Params, load_params, parse_params
 from pipeline.config.learning import FirstTerm, Learning, Regression, Shallow, Weights
 from pipeline.config.measuring import Measure
-from pipeline.config.osgr import Osgr
+from pipeline.config.osgr import Osgr, OsgrGrid, OsgrToy
 from pipeline.config.splits import Difficulty, Fits
 from pipeline.config.studies import ITEM_STUDIES
 from pipeline.config.training import Model, Run, Snapshots
@@ -24,6 +24,8 @@ __all__ = [
     "Measure",
     "Model",
     "Osgr",
+    "OsgrGrid",
+    "OsgrToy",
     "Params",
     "Regression",
     "Run",

@@ -12,7 +12,7 @@ from pipeline.config.data import Source, Variant
 from pipeline.config.errors import describe
 from pipeline.config.learning import Learning, Regression
 from pipeline.config.measuring import Measure
-from pipeline.config.osgr import Osgr
+from pipeline.config.osgr import Osgr, OsgrToy
 from pipeline.config.references import check_references
 from pipeline.config.splits import VIEWS, Difficulty
 from pipeline.config.studies import ITEM_STUDIES
@@ -35,6 +35,7 @@ class Params(Spec):
     osgr: dict[ItemName, Osgr] = {}
     regression: dict[ItemName, Regression] = {}
     learning: dict[ItemName, Learning] = {}
+    osgr_toy: dict[ItemName, OsgrToy] = {}
     claims: dict[str, dict[str, str]] = {}
 
     def variant_of(self, run: Run) -> str:

@@ -15,15 +15,21 @@ def check_data(layout: Layout, params: Params, run: Run | Weights | Shallow) -> 
     Else `InputError`.
     """
     variant = params.variant_of(run)
-    manifest = load_manifest(layout.variant(variant))
-    spec = params.variants[variant]
-    manifest.check_made_from(variant, params.sources[spec.source], spec, params.seed, layout.root)
+    md5 = check_prepared(layout, params, variant)
     folder = layout.variant(run.variant)
     if not is_view(folder):
-        return manifest.md5
+        return md5
     view = load_view(folder)
     view.check_made_from(run.variant, variant, params.split_of(run))
     return view.md5
+
+
+def check_prepared(layout: Layout, params: Params, variant: str) -> str:
+    """The md5 of a variant, once it is seen to be made from these params; else `InputError`."""
+    manifest = load_manifest(layout.variant(variant))
+    spec = params.variants[variant]
+    manifest.check_made_from(variant, params.sources[spec.source], spec, params.seed, layout.root)
+    return manifest.md5
 
 
 def processes_for(params: Params, device: str) -> int:

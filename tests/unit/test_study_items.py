@@ -21,10 +21,11 @@ seed: 0
 sources: {digits: {kind: digits}}
 variants: {real: {source: digits}}
 runs: {net: {variant: real, model: mlp, lr: 0.1, batch_size: 64, epochs: 10}}
+osgr_toy:
+  small: &toy {examples: [50], noise: [0.2], widths: [6], test_examples: 100, lr: 0.001, epochs: [20]}
+  large: {<<: *toy, sets: 20}
 osgr:
-  small: &toy
-    {network: toy, examples: [50], noise: [0.2], widths: [6], test_examples: 100, lr: 0.001, epochs: [20]}
-  images: {<<: *toy, network: cnn, variant: real}
+  images: {<<: *toy, network: cnn, variant: real, noise: [0.5]}
 claims:
   G-3: {toy: small}
 """
@@ -44,8 +45,8 @@ def read(records: Records) -> tuple[Reading, ...]:
     return (Reading("a number", tuple(row.value for row in rows), ">=", 1.0),)
 
 
-def no_toy(spec) -> str:
-    return "" if spec.network == "toy" else f"has network '{spec.network}'; this role needs network: toy"
+def large(spec) -> str:
+    return "" if spec.sets < 20 else f"has {spec.sets} sets; this role needs fewer"
 
 
 def draw(claim: str, items: Records) -> Shown:
@@ -57,8 +58,8 @@ def draw(claim: str, items: Records) -> Shown:
 
 @pytest.fixture(autouse=True)
 def claim(monkeypatch) -> Claim:
-    """A claim on an item of `osgr`, in the ledger for one test."""
-    built = Built(("toy",), read, needs=Needs(study="osgr", wrong=no_toy))
+    """A claim on an item of `osgr_toy`, in the ledger for one test."""
+    built = Built(("toy",), read, needs=Needs(study="osgr_toy", wrong=large))
     made_up = Claim("G-3", "GSNR", "nowhere", "Numbers are one.", "one", built=built)
     monkeypatch.setitem(LEDGER, "G-3", made_up)
     monkeypatch.setitem(DRAWINGS, "G-3", draw)
@@ -85,7 +86,7 @@ def checkout(folder) -> Layout:
     layout = Layout(folder)
     for seed in range(3):
         write_curves(layout, "net", seed, {("train", "all"): [0.1, 0.9], ("test", "all"): [0.1, 0.8]})
-    write_rows(layout.study("osgr", "small") / MADE_UP, Number, [Number(seed, 1.5) for seed in range(3)])
+    write_rows(layout.study("osgr_toy", "small") / MADE_UP, Number, [Number(seed, 1.5) for seed in range(3)])
     return layout
 
 
@@ -100,12 +101,17 @@ def test_an_item_that_fits_is_valid():
         (
             "toy: small}",
             "toy: net}",
-            "claims.G-3.toy: 'net' is no key of osgr; this role needs one. There are sm",
+            "claims.G-3.toy: 'net' is no key of osgr_toy; this role needs one. There are sm",
         ),
-        ("toy: small}", "toy: images}", "osgr.images has network 'cnn'; this role needs network: toy."),
+        ("toy: small}", "toy: large}", "osgr_toy.large has 20 sets; this role needs fewer."),
         (
-            "variant: real}\nclaims",
-            "variant: rael}\nclaims",
+            "toy: small}",
+            "toy: images}",
+            "'images' is no key of osgr_toy; this role needs one. There are small,",
+        ),
+        (
+            "variant: real, noise: [0.5]}\nclaims",
+            "variant: rael, noise: [0.5]}\nclaims",
             "osgr.images.variant: 'rael' is unknown. Did you",
         ),
         (
@@ -131,7 +137,7 @@ def test_an_item_that_does_not_fit(old, new, message):
 
 def test_a_section_may_use_the_name_of_a_run(tmp_path):
     layout, text = checkout(tmp_path), PARAMS.replace("small", "net")
-    layout.study("osgr", "small").rename(layout.study("osgr", "net"))
+    layout.study("osgr_toy", "small").rename(layout.study("osgr_toy", "net"))
     report.write_report(layout, params(text))
     entries = {entry["id"]: entry for entry in json.loads((layout.reports / "claims.json").read_text())}
     assert entries["G-3"]["verdict"] == "holds"
@@ -144,7 +150,7 @@ def test_the_report_judges_draws_and_names_the_item(tmp_path):
     assert '<h2 id="G-3">' in page
     assert (layout.reports / "figures" / "G-3-numbers.svg").is_file()
     for words in (
-        "toy: osgr small: network: toy, examples: [50], noise: [0.2]",
+        "toy: osgr_toy small: examples: [50], noise: [0.2]",
         "lr: 0.001",
         "Seeds 0, 1, 2.",
     ):
@@ -153,22 +159,22 @@ def test_the_report_judges_draws_and_names_the_item(tmp_path):
 
 def test_a_missing_table_names_the_stage_and_its_item(tmp_path):
     layout = checkout(tmp_path)
-    (layout.study("osgr", "small") / MADE_UP).unlink()
-    with pytest.raises(InputError, match=r"is missing\. Run `python -m pipeline osgr --item small`"):
+    (layout.study("osgr_toy", "small") / MADE_UP).unlink()
+    with pytest.raises(InputError, match=r"is missing\. Run `python -m pipeline osgr_toy --item small`"):
         report.write_report(layout, params(PARAMS))
 
 
 def test_without_an_item_the_claim_says_which_it_needs(claim):
     found = judge(claim, {})
     assert found.verdict == "not run"
-    assert found.reason == "params.yaml names no items of osgr for it: claims.G-3 needs toy"
+    assert found.reason == "params.yaml names no items of osgr_toy for it: claims.G-3 needs toy"
 
 
 def test_what_params_no_longer_name_is_not_read_and_pruned(tmp_path):
     layout = checkout(tmp_path)
-    stale = layout.study("osgr", "old") / MADE_UP
+    stale = layout.study("osgr_toy", "old") / MADE_UP
     write_rows(stale, Number, [])
     report.write_report(layout, params(PARAMS))
     prune.run(layout, params(PARAMS), None)
     assert not stale.exists()
-    assert (layout.study("osgr", "small") / MADE_UP).is_file()
+    assert (layout.study("osgr_toy", "small") / MADE_UP).is_file()
