@@ -22,7 +22,7 @@ from pipeline.progress import ProgressLine
 from pipeline.stages.items import check_prepared, flat, processes_for
 from pipeline.studies.osgr.agreement import agree
 from pipeline.studies.osgr.draws import Pool
-from pipeline.studies.osgr.study import Done, Point, SeedTask, measure_seed, network_at
+from pipeline.studies.osgr.study import Done, Point, PointsTask, grid, measure_points, network_at
 from pipeline.studies.osgr.tables import POINTS, STUDY, PointRow
 from pipeline.studies.tables import write_rows
 from pipeline.tracking import Tracker, track
@@ -52,11 +52,8 @@ def measure_item(
     spec, started = params.items_of(study)[item], time.monotonic()
     device = str(resolve_device(params.device))
     work = layout.checkpoints / study / item / _fingerprint(layout, params, spec, tags, device)
-    tasks = [
-        SeedTask(spec, seed, params.seed, pool, device, work / f"seed-{seed}") for seed in range(spec.seeds)
-    ]
     with track(layout, study=EXPERIMENT, stage=study, item=item, tags=dict(tags)) as tracker:
-        tables = _measure_all(f"{study} {item}", params, tasks)
+        tables = _measure_all(f"{study} {item}", params, _tasks(params, spec, pool, device, work))
         path = layout.study(study, item) / POINTS
         write_rows(path, PointRow, (row for rows in tables for row in rows))
         _mirror(tracker, spec, path, tables)
@@ -101,8 +98,17 @@ def _fingerprint(layout: Layout, params: Params, spec: OsgrGrid, tags: Mapping[s
     return fingerprint(facts, [layout.root / "pipeline" / place for place in CODE])
 
 
-def _measure_all(title: str, params: Params, tasks: list[SeedTask]) -> list[list[PointRow]]:
-    """The rows of each draw, in the order of `tasks`."""
+def _tasks(params: Params, spec: OsgrGrid, pool: Pool | None, device: str, work: Path) -> list[PointsTask]:
+    """All points of all draws, dealt out to as many tasks as there are workers."""
+    points = [(seed, point) for seed in range(spec.seeds) for point in grid(spec)]
+    hands = min(processes_for(params, device), len(points))
+    return [
+        PointsTask(spec, params.seed, pool, device, work, tuple(points[hand::hands])) for hand in range(hands)
+    ]
+
+
+def _measure_all(title: str, params: Params, tasks: list[PointsTask]) -> list[list[PointRow]]:
+    """The rows of each draw, in the order of the grid."""
     line = ProgressLine(title, "points", len(tasks))
 
     def on_message(index: int, message: Any) -> None:
@@ -111,8 +117,8 @@ def _measure_all(title: str, params: Params, tasks: list[SeedTask]) -> list[list
             line.update(index, message.number, message.total, f"{last.lhs:.2f} / {last.rhs:.2f}")
 
     try:
-        return side_by_side(
-            measure_seed,
+        found = side_by_side(
+            measure_points,
             tasks,
             processes=processes_for(params, tasks[0].device),
             threads=params.threads,
@@ -120,6 +126,11 @@ def _measure_all(title: str, params: Params, tasks: list[SeedTask]) -> list[list
         )
     finally:
         line.close()
+    spec = tasks[0].spec
+    places = {point: place for place, point in enumerate(grid(spec))}
+    rows = [row for of_task in found for row in of_task]
+    rows.sort(key=lambda row: (row.seed, places[Point(row.examples, row.noise, row.width)], row.epoch))
+    return [[row for row in rows if row.seed == seed] for seed in range(spec.seeds)]
 
 
 def _mirror(tracker: Tracker, spec: OsgrGrid, path: Path, tables: list[list[PointRow]]) -> None:
