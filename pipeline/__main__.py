@@ -49,8 +49,14 @@ STAGES = {
     "measure": Stage(
         "measure the snapshots of a run", items="measures", workers=("pipeline.stages.measure", AUTOGRAD)
     ),
-    "osgr": Stage("measure one-step generalisation ratios over many training sets", items="osgr"),
-    "osgr_toy": Stage("the same on a toy regression", items="osgr_toy"),
+    "osgr": Stage(
+        "measure one-step generalisation ratios over many training sets",
+        items="osgr",
+        workers=("pipeline.stages.osgr",),
+    ),
+    "osgr_toy": Stage(
+        "the same on a toy regression", items="osgr_toy", workers=("pipeline.stages.osgr_toy",)
+    ),
     "examples": Stage("work out the toy examples of the coherent-gradients paper"),
     "regression": Stage("learn a product with and without a frozen first layer", items="regression"),
     "learning": Stage("follow gradients while networks, or linear models, learn a variant", items="learning"),
