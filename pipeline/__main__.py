@@ -60,6 +60,13 @@ STAGES = {
     "examples": Stage("work out the toy examples of the coherent-gradients paper"),
     "regression": Stage("learn a product with and without a frozen first layer", items="regression"),
     "learning": Stage("follow gradients while networks, or linear models, learn a variant", items="learning"),
+    "theorems": Stage("check the theorems of the Luck Matters paper on small networks"),
+    "matrix_dynamics": Stage(
+        "follow students over the matrix dynamics of Theorem 5", items="matrix_dynamics"
+    ),
+    "batch_norm_biases": Stage(
+        "count the negative batch-norm biases of a trained network", items="batch_norm_biases"
+    ),
     "inspect-labels": Stage(
         "rank the labels of any image folder, or of a variant, by how much the other examples disagree",
         options="pipeline.stages.inspect_labels_options",

@@ -1,6 +1,7 @@
 """The claims of LUCK: Tian et al. 2019, Luck matters, arXiv 1905.13405."""
 
-from pipeline.claims.claim import Claim
+from pipeline.claims import batch_norm_biases, theorem_5
+from pipeline.claims.claim import Built, Claim
 
 PAPER = "LUCK"
 EXPERIMENT = "teacher and student networks"
@@ -44,7 +45,7 @@ LUCK = (
         "Section 4.2, Figure 7 (Theorem 5)",
         "The fan-out weights of nodes that match no teacher node converge to zero.",
         "row norms of V: the lucky set grows, the rest falls to zero, if W starts close",
-        experiment="the matrix dynamics of Theorem 5",
+        built=Built((theorem_5.ROLE,), theorem_5.read, needs=theorem_5.needs()),
     ),
     Claim(
         "L-6",
@@ -52,7 +53,7 @@ LUCK = (
         "Section 4.1, Figure 6",
         "Batch-norm biases of trained VGG networks are mostly negative, more so in high layers.",
         "share negative per layer from about 55-80 % at the bottom to 100 % at the top",
-        experiment="batch-norm biases of VGG networks",
+        built=Built((batch_norm_biases.ROLE,), batch_norm_biases.read, needs=batch_norm_biases.needs()),
     ),
     Claim(
         "L-7",

@@ -107,6 +107,7 @@ class StudyRecord:
     folder: Path
     item: str = ""  # of the stage, where it has items
     spec: Any = None  # of the item, as it stands in params
+    networks: int = 1  # of an item whose spec has no seeds
     _read: dict[tuple[str, type], tuple[Any, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -116,8 +117,8 @@ class StudyRecord:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The draws of the item, ascending; one where its spec has no seeds."""
-        return tuple(range(getattr(self.spec, "seeds", 1)))
+        """The draws of the item, or its networks, ascending."""
+        return tuple(range(getattr(self.spec, "seeds", self.networks)))
 
     def rows(self, file: str, kind: type[Record]) -> tuple[Record, ...]:
         """A table's rows as records of the dataclass that it was written from, in the order of the file.
@@ -172,7 +173,9 @@ def study_item(study: str, key: str) -> str:
 def read_study_items(layout: Layout, params: Params) -> dict[str, StudyRecord]:
     """The items of studies that `params` name, by `study_item`; their tables are read when asked for."""
     return {
-        study_item(study, key): StudyRecord(study, layout.study(study, key), key, spec)
+        study_item(study, key): StudyRecord(
+            study, layout.study(study, key), key, spec, params.networks_of(spec)
+        )
         for study, items in params.studies.items()
         for key, spec in items.items()
     }

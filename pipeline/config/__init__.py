@@ -4,9 +4,11 @@ Every model forbids unknown keys and every value has its range here, once. `load
 wrong into one `InputError` that names the file and the key.
 """
 
+from pipeline.config.batch_norm_biases import BatchNormBiases
 from pipeline.config.data import NATIVE_SIZE, Glyphs, Source, Variant
 from pipeline.config.file import Params, load_params, parse_params
 from pipeline.config.learning import FirstTerm, Learning, Regression, Shallow, Weights
+from pipeline.config.matrix_dynamics import MatrixDynamics
 from pipeline.config.measuring import Measure
 from pipeline.config.osgr import Osgr, OsgrGrid, OsgrToy
 from pipeline.config.splits import Difficulty, Fits
@@ -16,11 +18,13 @@ from pipeline.config.training import Model, Run, Snapshots
 __all__ = [
     "ITEM_STUDIES",
     "NATIVE_SIZE",
+    "BatchNormBiases",
     "Difficulty",
     "FirstTerm",
     "Fits",
     "Glyphs",
     "Learning",
+    "MatrixDynamics",
     "Measure",
     "Model",
     "Osgr",

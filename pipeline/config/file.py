@@ -8,9 +8,11 @@ import yaml
 from pydantic import Field, ValidationError
 
 from pipeline.config.base import Count, ItemName, Spec
+from pipeline.config.batch_norm_biases import BatchNormBiases
 from pipeline.config.data import Source, Variant
 from pipeline.config.errors import describe
 from pipeline.config.learning import Learning, Regression
+from pipeline.config.matrix_dynamics import MatrixDynamics
 from pipeline.config.measuring import Measure
 from pipeline.config.osgr import Osgr, OsgrToy
 from pipeline.config.references import check_references
@@ -36,6 +38,8 @@ class Params(Spec):
     regression: dict[ItemName, Regression] = {}
     learning: dict[ItemName, Learning] = {}
     osgr_toy: dict[ItemName, OsgrToy] = {}
+    matrix_dynamics: dict[ItemName, MatrixDynamics] = {}
+    batch_norm_biases: dict[ItemName, BatchNormBiases] = {}
     claims: dict[str, dict[str, str]] = {}
 
     def variant_of(self, run: Run) -> str:
@@ -55,6 +59,11 @@ class Params(Spec):
     def items_of(self, study: str) -> dict[str, Spec]:
         """The items of one of the `ITEM_STUDIES`, by their keys."""
         return getattr(self, study)
+
+    def networks_of(self, item: Spec) -> int:
+        """How many networks an item of a study looks at: the seeds of the run that it names, else one."""
+        run = getattr(item, "run", None)
+        return self.named_run(run).seeds if run is not None else 1
 
     @property
     def run_names(self) -> list[str]:

@@ -37,6 +37,9 @@ def check_references(params: "Params", name: str) -> None:
             variant = getattr(item, "variant", None)
             if variant is not None and variant not in params.variants:
                 raise unknown_name(f"{name}, {study}.{key}.variant", variant, params.variants)
+    for key, network in params.batch_norm_biases.items():
+        if network.run is not None and network.run not in params.run_names:
+            raise unknown_name(f"{name}, batch_norm_biases.{key}.run", network.run, params.run_names)
     known = [*params.run_names, *params.splits, *(key for items in params.studies.values() for key in items)]
     for claim, roles in params.claims.items():
         for role, key in roles.items():

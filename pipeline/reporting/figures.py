@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pipeline.claims.numbers import Runs
 from pipeline.claims.reading import RunRecord, SplitRecord, StudyRecord
 from pipeline.reporting import (
+    bias_panels,
     evolution_panels,
     learning_panels,
     micro_batch_panels,
@@ -12,6 +13,7 @@ from pipeline.reporting import (
     ratio_panels,
     signal_panels,
     split_panels,
+    theorem_5_panels,
     winsorizing_panels,
 )
 from pipeline.reporting.panels import (
@@ -121,6 +123,8 @@ DRAWINGS: dict[str, Callable[[str, Items], Shown]] = {
     "G-5": learning_panels.frozen_and_not,
     "G-6": learning_panels.weights_and_gradients,
     "G-7": learning_panels.linear_models,
+    "L-5": theorem_5_panels.draw,
+    "L-6": bias_panels.draw,
 }
 
 

@@ -18,6 +18,7 @@ from pipeline.config import Params
 from pipeline.reporting import toy_panels, words
 from pipeline.reporting.figures import draw
 from pipeline.reporting.panels import Group, Panel, Shown
+from pipeline.reporting.theory import Theory
 from pipeline.studies.toy_examples.tables import STUDY as TOY_EXAMPLES
 
 # What draws the claims that are read off a study, by its name.
@@ -80,6 +81,7 @@ def render(
     parts: tuple[Section, ...],
     records: Mapping[str, RunRecord],
     params: Params,
+    theory: Theory | None = None,
 ) -> str:
     """The page's HTML. It refers to nothing outside itself."""
     environment = Environment(
@@ -100,6 +102,7 @@ def render(
         judged=[found for found in judgements if found.checks],
         counts={verdict: verdicts.count(verdict) for verdict in ("holds", "fails", "not run")},
         sections=parts,
+        theory=theory,
         coherence_measured=any(run.coherence for run in records.values()),
         reading_help=words.reading_help(),
         not_run=_not_run(judgements),

@@ -20,7 +20,8 @@ from pipeline.claims import (
 from pipeline.config import Params
 from pipeline.locks import item_lock
 from pipeline.paths import Layout
-from pipeline.reporting import Section, render, sections
+from pipeline.reporting import Panel, render, sections, theory
+from pipeline.studies.theorems.tables import STUDY as THEOREMS
 from pipeline.tracking import track
 
 log = logging.getLogger("concord")
@@ -82,23 +83,23 @@ def write_report(layout: Layout, params: Params) -> Report:
     }
     judgements = judge_all(params.claims, items, studies)
     parts = sections(judgements, items, params, studies)
-    figures = _write_figures(layout.reports / "figures", parts)
+    shown = theory(studies)
+    panels = [panel for part in (*parts, *([shown] if shown else [])) for panel in part.panels]
+    figures = _write_figures(layout.reports / "figures", panels)
     claims = _write(layout.reports / "claims.json", claims_json(judgements))
-    page = _write(layout.reports / "index.html", render(judgements, parts, records, params))
+    page = _write(layout.reports / "index.html", render(judgements, parts, records, params, shown))
     return Report(judgements, claims, page, figures)
 
 
 def _studies() -> set[str]:
-    """The studies that some claim is read off."""
-    return {study for claim in LEDGER.values() if claim.built for study in claim.built.studies}
+    """The studies that some claim is read off, and the one whose checks of theory stand beside the claims."""
+    return {THEOREMS, *(study for claim in LEDGER.values() if claim.built for study in claim.built.studies)}
 
 
-def _write_figures(folder: Path, parts: tuple[Section, ...]) -> tuple[Path, ...]:
+def _write_figures(folder: Path, panels: list[Panel]) -> tuple[Path, ...]:
     """Every panel as a file. Figures of claims that params no longer name go."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = tuple(
-        _write(folder / f"{panel.name}.svg", panel.svg) for part in parts for panel in part.panels
-    )
+    written = tuple(_write(folder / f"{panel.name}.svg", panel.svg) for panel in panels)
     for path in set(folder.glob("*.svg")) - set(written):
         path.unlink()
     return written
