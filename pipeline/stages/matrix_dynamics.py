@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from pipeline import streams
 from pipeline.claims.reading import StudyRecord
 from pipeline.config import MatrixDynamics, Params
 from pipeline.device import set_threads
@@ -19,6 +20,7 @@ from pipeline.locks import item_lock
 from pipeline.paths import Layout
 from pipeline.progress import ProgressLine
 from pipeline.stages.items import flat, processes_for
+from pipeline.studies.matrix_dynamics import study
 from pipeline.studies.matrix_dynamics.study import Part, follow, parts
 from pipeline.studies.matrix_dynamics.tables import ROW_NORMS, STUDY, RowNormRow
 from pipeline.studies.tables import write_rows
@@ -46,7 +48,7 @@ def run(layout: Layout, params: Params, item: str) -> None:
             layout, study="luck-matters", stage=STUDY, item=item, tags={"root_seed": params.seed}
         ) as tracker,
     ):
-        work = layout.checkpoints / STUDY / item / _fingerprint(layout, params, item)
+        work = layout.checkpoints / STUDY / item / _fingerprint(params, item)
         tasks = [Task(part, work / f"{part.name}.csv") for part in _parts(params.seed, spec)]
         tracked = tracker.start(params=flat(spec.model_dump(mode="json")))
         _follow(params, item, tasks)
@@ -68,14 +70,13 @@ def _parts(root_seed: int, spec: MatrixDynamics) -> list[Part]:
     return parts(root_seed, spec.factors, spec.seeds, spec.closeness, **how)
 
 
-def _fingerprint(layout: Layout, params: Params, item: str) -> str:
+def _fingerprint(params: Params, item: str) -> str:
     import torch
 
     # The number of seeds decides no seed's draws; but the parts that they are in, and so their last bits.
     facts = {"item": params.matrix_dynamics[item].model_dump(mode="json"), "seed": params.seed}
     facts |= {"threads": params.threads, "torch": torch.__version__}
-    code = [layout.root / "pipeline" / "studies" / STUDY, layout.root / "pipeline" / "streams.py"]
-    return fingerprint(facts, code)
+    return fingerprint(facts, [Path(study.__file__).parent, Path(streams.__file__)])
 
 
 def _follow(params: Params, item: str, tasks: list[Task]) -> None:

@@ -19,6 +19,7 @@ EVERYTHING = {
     "measure@resnet-real",
     "measure@resnet-noise",
     "examples",
+    "theorems",
     "report",
 }
 

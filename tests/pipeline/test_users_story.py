@@ -54,7 +54,7 @@ def test_with_nothing_to_run_there_is_a_report_all_the_same(tmp_path):
     (folder / "params.yaml").write_text(
         start + "variants: {}\nruns: {}\nsplits: {}\nmeasures: {}\nclaims: {}\n"
     )
-    assert repro(folder) == {"examples", "report"}
+    assert repro(folder) == {"examples", "theorems", "report"}
     assert "not run" in pipeline(folder, "show").stdout
 
 
@@ -69,7 +69,8 @@ def test_from_a_folder_with_bad_files_to_a_report(folder):
     assert not (folder / "data/sets").exists()
 
     edit(folder, "image_size: 16", "image_size: 16, on_bad_image: skip")
-    assert repro(folder) == {"prepare@real", "train@mine-real", "measure@mine-real", "examples", "report"}
+    always = {"examples", "theorems", "report"}
+    assert repro(folder) == {"prepare@real", "train@mine-real", "measure@mine-real", *always}
 
     manifest = json.loads((folder / "data/sets/real/manifest.json").read_text())
     parts = manifest["parts"].values()
