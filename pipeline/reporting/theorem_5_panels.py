@@ -41,8 +41,8 @@ def _panel(name: str, record: StudyRecord, factor: int, closeness: tuple[float, 
         axes.set_xlabel("step")
         axes.set_ylabel("mean row norm")
         axes.set_xlim(left=0)
-        axes.set_ylim(0, 1.3)
-        axes.legend(loc="lower left", ncols=2)
+        axes.set_ylim(0, 1.5)
+        axes.legend(loc="upper left", ncols=2)
 
     return lines_panel(name, f"Row norms of V, {words(factor, closeness)}", lines, finish)
 
