@@ -14,9 +14,9 @@ from pipeline.studies.osgr.agreement import Agreement, agree
 from pipeline.studies.osgr.tables import POINTS, STUDY, TOY, PointRow
 
 TOY_EPOCH = 20  # of the toy, where both sides should be alike
-TOY_PEARSON, TOY_ERROR, TOY_LATE_PEARSON, TOY_FALL = 0.85, 0.10, 0.80, 0.0
-CNN_PEARSON, CNN_ERROR, CNN_LATE_PEARSON = 0.80, 0.30, 0.80
-NORMED_PEARSON = 0.60
+TOY_PEARSON, TOY_ERROR, TOY_LATE_PEARSON, TOY_FALL = 0.85, 0.10, 0.80, -0.10
+CNN_ERROR, CNN_PEARSON, CNN_LATE_PEARSON = 0.30, 0.40, 0.85
+NORMED_PEARSON = 0.75
 
 Of = Callable[[Agreement], float]
 
@@ -42,8 +42,8 @@ def mnist(records: Records) -> tuple[Reading, ...]:
     record = records["cnn"]
     first, last = epochs_of(record)[0], epochs_of(record)[-1]
     return (
-        _pearson(record, first, CNN_PEARSON),
         _error(record, first, CNN_ERROR),
+        _pearson(record, first, CNN_PEARSON),
         _pearson(record, last, CNN_LATE_PEARSON),
     )
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from benchmarks import osgr
 from benchmarks.harness.accuracy import WithoutKinks, truth_of, way_errors
 from benchmarks.harness.bars import verdicts
 from benchmarks.harness.measurement import Options, Row
@@ -165,6 +166,23 @@ def test_winsorising_peers_compute_what_ours_does(select):
     for one, other, mean in zip(ours, peer, plain, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-15)  # rounding of float64
         assert not torch.allclose(one, mean)
+
+
+def test_the_goal_of_sets_together_is_over_the_default_points():
+    def points(*ratios):
+        found = {}
+        for point, ratio in zip(osgr.POINTS, ratios, strict=False):
+            one, others = Timing(1, 1, 1, 3, 0.5), Timing(ratio, ratio, ratio, 3, 0.5 * ratio)
+            found[point] = {osgr.TOGETHER: one, osgr.LAYERS: others, osgr.ALONE: others}
+        return found
+
+    assert osgr.verdict(points(8, 6, 4, 2)).is_met  # 5 in the mean of equal times
+    assert not osgr.verdict(points(8, 6, 4, 1.9, 40)).is_met  # the last is not among the default's
+
+
+def test_each_way_to_train_sets_can_be_called():
+    steps = osgr.the_steps(20, 4, "cpu")
+    assert set(steps) == {osgr.TOGETHER, osgr.LAYERS, osgr.ALONE}
 
 
 def test_the_goal_of_winsorising_is_met_or_not():

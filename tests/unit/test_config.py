@@ -40,6 +40,7 @@ def test_the_valid_file_is_accepted_and_frozen():
 def test_every_file_of_the_project_is_accepted(path):
     params = load_params(path)
     assert params.runs or any(params.studies.values())
+    assert params.claims
 
 
 @pytest.mark.parametrize(
