@@ -67,6 +67,8 @@ STAGES = {
     "batch_norm_biases": Stage(
         "count the negative batch-norm biases of a trained network", items="batch_norm_biases"
     ),
+    "teacher_student": Stage("train students of drawn teachers and compare nodes", items="teacher_student"),
+    "trained_teacher": Stage("train students of a trained teacher on its images", items="trained_teacher"),
     "inspect-labels": Stage(
         "rank the labels of any image folder, or of a variant, by how much the other examples disagree",
         options="pipeline.stages.inspect_labels_options",

@@ -1,10 +1,19 @@
 """The claims of LUCK: Tian et al. 2019, Luck matters, arXiv 1905.13405."""
 
-from pipeline.claims import batch_norm_biases, theorem_5
-from pipeline.claims.claim import Built, Claim
+from collections.abc import Callable
+
+from pipeline.claims import batch_norm_biases, teacher_student, theorem_5
+from pipeline.claims.claim import Built, Claim, Reading, Records
+from pipeline.claims.student_points import ROLES
 
 PAPER = "LUCK"
-EXPERIMENT = "teacher and student networks"
+
+
+def _students(name: str, read: Callable[[Records], tuple[Reading, ...]]) -> Built:
+    """A claim that is read off items of the studies with students."""
+    roles = ROLES[name]
+    return Built(tuple(roles), read, own_needs=roles)
+
 
 LUCK = (
     Claim(
@@ -13,7 +22,7 @@ LUCK = (
         "Section 5.2, Figures 8 and 9",
         "Fully connected student nodes specialise to teacher nodes; early leaders tend to win.",
         "correlation grows, most in low layers; winners rank well after the first epoch",
-        experiment=EXPERIMENT,
+        built=_students("L-1", teacher_student.specialise),
     ),
     Claim(
         "L-2",
@@ -21,7 +30,7 @@ LUCK = (
         "Section 5.2, Figures 8 and 9",
         "Convolutional students do so as well, and batch norm helps them a lot on Gaussian input.",
         "as L-1",
-        experiment=EXPERIMENT,
+        built=_students("L-2", teacher_student.with_batch_norm),
     ),
     Claim(
         "L-3",
@@ -29,7 +38,7 @@ LUCK = (
         "Section 5.2, Figures 8 and 9",
         "On CIFAR-10 students often surpass a trained teacher; batch norm improves mean rank.",
         "student accuracy often above the teacher's",
-        experiment=EXPERIMENT,
+        built=_students("L-3", teacher_student.surpass),
     ),
     Claim(
         "L-4",
@@ -37,7 +46,7 @@ LUCK = (
         "Section 5.2, Figure 12",
         "More over-parameterisation gives higher and steadier correlation.",
         "steadier and higher with the factor; the largest factors slower",
-        experiment=EXPERIMENT,
+        built=_students("L-4", teacher_student.wider_is_better),
     ),
     Claim(
         "L-5",
@@ -61,6 +70,6 @@ LUCK = (
         "Section 5.2, Figures 10 and 11",
         "Small teachers are matched faster, and faster without batch norm; large ones the reverse.",
         "finite data stalls early; beta is near diagonal after matching",
-        experiment=EXPERIMENT,
+        built=_students("L-7", teacher_student.ablations),
     ),
 )

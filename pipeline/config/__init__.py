@@ -13,6 +13,7 @@ from pipeline.config.measuring import Measure
 from pipeline.config.osgr import Osgr, OsgrGrid, OsgrToy
 from pipeline.config.splits import Difficulty, Fits
 from pipeline.config.studies import ITEM_STUDIES
+from pipeline.config.teacher_student import Lucky, Students, TeacherStudent, TrainedTeacher
 from pipeline.config.training import Model, Run, Snapshots
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Fits",
     "Glyphs",
     "Learning",
+    "Lucky",
     "MatrixDynamics",
     "Measure",
     "Model",
@@ -36,6 +38,9 @@ __all__ = [
     "Shallow",
     "Snapshots",
     "Source",
+    "Students",
+    "TeacherStudent",
+    "TrainedTeacher",
     "Variant",
     "Weights",
     "load_params",

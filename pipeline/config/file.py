@@ -18,6 +18,7 @@ from pipeline.config.osgr import Osgr, OsgrToy
 from pipeline.config.references import check_references
 from pipeline.config.splits import VIEWS, Difficulty
 from pipeline.config.studies import ITEM_STUDIES
+from pipeline.config.teacher_student import TeacherStudent, TrainedTeacher
 from pipeline.config.training import Run
 from pipeline.errors import InputError
 
@@ -40,6 +41,8 @@ class Params(Spec):
     osgr_toy: dict[ItemName, OsgrToy] = {}
     matrix_dynamics: dict[ItemName, MatrixDynamics] = {}
     batch_norm_biases: dict[ItemName, BatchNormBiases] = {}
+    teacher_student: dict[ItemName, TeacherStudent] = {}
+    trained_teacher: dict[ItemName, TrainedTeacher] = {}
     claims: dict[str, dict[str, str]] = {}
 
     def variant_of(self, run: Run) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
-    from pipeline.config import Difficulty, Params
+    from pipeline.config import Difficulty, Params, TrainedTeacher
 
 
 def check_references(params: "Params", name: str) -> None:
@@ -40,6 +40,8 @@ def check_references(params: "Params", name: str) -> None:
     for key, network in params.batch_norm_biases.items():
         if network.run is not None and network.run not in params.run_names:
             raise unknown_name(f"{name}, batch_norm_biases.{key}.run", network.run, params.run_names)
+    for key, item in params.trained_teacher.items():
+        _check_teacher(params, f"{name}, trained_teacher.{key}", item)
     known = [*params.run_names, *params.splits, *(key for items in params.studies.values() for key in items)]
     for claim, roles in params.claims.items():
         for role, key in roles.items():
@@ -67,4 +69,25 @@ def _check_split(params: "Params", where: str, split: "Difficulty") -> None:
         raise InputError(
             f"{where}.checkpoints: {split.checkpoints} epochs are averaged, but run '{split.run}' has "
             f"{scorer.epochs}. Use {scorer.epochs} or less."
+        )
+
+
+def _check_teacher(params: "Params", where: str, item: "TrainedTeacher") -> None:
+    """A teacher needs a network that its weights are of; those of a run have the run's, and its variant."""
+    run = params.runs.get(item.run or "")
+    if item.run is not None and run is None:
+        raise unknown_name(f"{where}.weights: run", item.run, params.runs)
+    if run is None and item.model is None:
+        raise InputError(
+            f"{where}.model: is missing, and {item.weights} lies in no run's folder, whose model it would be."
+            " Add it, for example {name: mlp, options: {widths: [50, 75, 100, 125]}}."
+        )
+    if run is not None and item.model is not None:
+        raise InputError(f"{where}.model: is that of run '{item.run}', whose weights these are. Remove it.")
+    if run is not None and run.vary:
+        raise InputError(f"{where}.weights: run '{item.run}' varies; a teacher is one run. Name another.")
+    if run is not None and run.variant != item.variant:
+        raise InputError(
+            f"{where}.variant: '{item.variant}' is not what run '{item.run}' trained on, '{run.variant}'."
+            " Name that."
         )

@@ -13,6 +13,7 @@ from pipeline.reporting import (
     ratio_panels,
     signal_panels,
     split_panels,
+    student_panels,
     theorem_5_panels,
     winsorizing_panels,
 )
@@ -125,6 +126,11 @@ DRAWINGS: dict[str, Callable[[str, Items], Shown]] = {
     "G-7": learning_panels.linear_models,
     "L-5": theorem_5_panels.draw,
     "L-6": bias_panels.draw,
+    "L-1": student_panels.specialise,
+    "L-2": student_panels.with_batch_norm,
+    "L-3": student_panels.surpass,
+    "L-4": student_panels.wider_is_better,
+    "L-7": student_panels.ablations,
 }
 
 
