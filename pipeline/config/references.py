@@ -40,6 +40,13 @@ def check_references(params: "Params", name: str) -> None:
     for key, network in params.batch_norm_biases.items():
         if network.run is not None and network.run not in params.run_names:
             raise unknown_name(f"{name}, batch_norm_biases.{key}.run", network.run, params.run_names)
+    for study in ("teacher_student", "trained_teacher"):
+        for key, item in params.items_of(study).items():
+            if item.lucky is not None:
+                raise InputError(
+                    f"{name}, {study}.{key}.lucky: names another point of vary; write it at a point of "
+                    f"its own there."
+                )
     for key, item in params.trained_teacher.items():
         _check_teacher(params, f"{name}, trained_teacher.{key}", item)
     known = [*params.run_names, *params.splits, *(key for items in params.studies.values() for key in items)]

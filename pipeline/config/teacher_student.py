@@ -60,10 +60,11 @@ class Students(Spec):
                     f"vary.{name}: '{fixed[0]}' is the same at every point; {', '.join(may)} may vary"
                 )
         try:
-            points = self.points()
+            points = self.points() if self.vary else {}
         except ValidationError as error:
             issue = error.errors()[0]
-            raise ValueError(f"vary: {'.'.join(map(str, issue['loc']))}: {issue['msg']}") from error
+            said = issue["msg"].removeprefix("Value error, ")
+            raise ValueError(": ".join(["vary", *map(str, issue["loc"]), said])) from error
         for name, point in points.items():
             if point.lucky is not None:
                 _check_lucky(name, point, points)
