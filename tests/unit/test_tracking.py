@@ -2,7 +2,9 @@
 
 import json
 import logging
+import os
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -18,7 +20,7 @@ from pipeline.tracking import TrackedRun, track
 from pipeline.tracking.journal import Start, folder_of, journals
 from pipeline.tracking.mirror import Mirror, abandoned
 from pipeline.tracking.store import open_store, tracking_uri
-from tests.processes import python, wait_for
+from tests.processes import is_alive, python, wait_for
 
 _WHERE = {"study": "coherent-gradients", "stage": "train", "item": "real"}
 
@@ -184,6 +186,46 @@ def test_the_run_of_a_stage_killed_with_minus_9_ends_as_killed(layout: Layout) -
     (found,) = _runs(layout)
     assert found.info.status == "KILLED"
     assert found.data.metrics == {"loss": 1.0}
+
+
+def _follower(layout: Layout) -> int:
+    """The process that mirrors, or did so last."""
+    return json.loads((folder_of(layout) / "follower.json").read_text())["process"]
+
+
+def test_stages_share_a_follower_that_goes_with_the_checkout(layout: Layout) -> None:
+    processes = []
+    for seed in range(2):
+        with track(layout, **_WHERE) as tracker:
+            tracker.start(seed=seed).log({"loss": 1.0}, 0)
+        processes.append(_follower(layout))
+        assert journals(layout) == []
+    assert processes[0] == processes[1]
+    assert len(_runs(layout)) == 2
+    shutil.rmtree(layout.root)
+    wait_for(lambda: not is_alive(processes[0]))
+
+
+def test_a_follower_that_is_killed_is_replaced(layout: Layout) -> None:
+    with track(layout, **_WHERE) as tracker:
+        tracker.start(seed=0).log({"loss": 1.0}, 0)
+        wait_for(lambda: (folder_of(layout) / "follower.json").exists() and _follower(layout))
+        os.kill(_follower(layout), signal.SIGKILL)
+    (found,) = _runs(layout)
+    assert (found.info.status, found.data.metrics) == ("FINISHED", {"loss": 1.0})
+
+
+def test_a_follower_that_sends_elsewhere_makes_room(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    with track(layout, **_WHERE) as tracker:
+        tracker.start(seed=0)
+    other = layout.root / "team.db"
+    shutil.copyfile(layout.mlruns / "mlflow.db", other)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{other}")
+    with track(layout, **_WHERE) as tracker:
+        tracker.start(seed=1)
+    assert {run.data.tags["seed"] for run in _runs(layout)} == {"0", "1"}  # of the copy, and the new one
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert [run.data.tags["seed"] for run in _runs(layout)] == ["0"]
 
 
 def _cut(journal: Path) -> None:
