@@ -1,4 +1,4 @@
-"""The process beside the stages that mirrors their journals: MLflow's start-up and time-outs cost no stage.
+"""The process that mirrors the journals of stages, beside them: so MLflow's start-up costs them nothing.
 
 One for all stages of a checkout. It takes every journal that lies there, and stays a while after the last:
 the next stage of `dvc repro` is seconds away. While it lives it holds a lock on its notes, in which stages
