@@ -24,7 +24,7 @@ from pipeline.studies.osgr.draws import Data, ToyDraws
 from pipeline.studies.osgr.networks import build
 
 SETS = 100
-POINTS = ((50, 6), (50, 20), (200, 6), (200, 20), (1000, 20))  # n and N; the first four are the default's
+POINTS = ((100, 6), (100, 20), (600, 6), (600, 20), (50, 6))  # n and N; the first four are the default's
 LEAST = 5.0  # times that the default's points take, one set after another, over together
 LR = 0.001
 TOGETHER, LAYERS, ALONE = PLAIN, "one after another, torch", "one after another, Concord"

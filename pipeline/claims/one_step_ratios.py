@@ -14,9 +14,9 @@ from pipeline.studies.osgr.agreement import Agreement, agree
 from pipeline.studies.osgr.tables import POINTS, STUDY, TOY, PointRow
 
 TOY_EPOCH = 20  # of the toy, where both sides should be alike
-TOY_PEARSON, TOY_ERROR, TOY_LATE_PEARSON, TOY_FALL = 0.85, 0.10, 0.80, -0.10
+TOY_PEARSON, TOY_ERROR, TOY_LATE_PEARSON, TOY_FALL = 0.85, 0.10, 0.80, -0.05
 CNN_ERROR, CNN_PEARSON, CNN_LATE_PEARSON = 0.30, 0.40, 0.85
-NORMED_PEARSON = 0.75
+NORMED_PEARSON = 0.60
 
 Of = Callable[[Agreement], float]
 

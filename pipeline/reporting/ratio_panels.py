@@ -51,10 +51,10 @@ def _scatter(claim: str, record: StudyRecord, epoch: int) -> Panel:
         ends = np.array([min([*numbers, 0.0]), max([*numbers, 1.0])])
         axes.plot(ends, ends, color=GOOD, linestyle=":", linewidth=1.2)
         fit = agree(rows)
-        lhs = np.array([row.lhs for row in rows])
-        axes.plot(lhs, fit.intercept + fit.slope * lhs, color=BAD, linestyle=":", linewidth=1.4)
+        across = np.array([min(row.lhs for row in rows), max(row.lhs for row in rows)])
+        axes.plot(across, fit.intercept + fit.slope * across, color=BAD, linestyle=":", linewidth=1.4)
         axes.set_xlabel("LHS: one-step ratio by definition")
-        axes.set_ylabel("RHS: from GSNR")
+        axes.set_ylabel("RHS: from GSNR", labelpad=0)
         axes.legend(loc="best")
 
     return make_panel(f"{claim}-epoch-{epoch}", title, plot)
