@@ -3,6 +3,7 @@
 import pytest
 
 from pipeline.claims import LEDGER, validate_claims, validate_comparisons
+from pipeline.claims.claim import Claim
 from pipeline.errors import InputError
 from tests.made_up_runs import PARAMS, params
 
@@ -52,10 +53,13 @@ def test_a_claim_that_is_judged_by_its_parts():
     assert "is judged by its parts. Name runs for CG-4-real, CG-4-images50" in refused({"CG-4": {}})
 
 
-def test_a_claim_that_is_not_built():
-    name = next(claim.id for claim in LEDGER.values() if not claim.built and not claim.parts)
-    message = refused({name: {"true": "a"}})
-    assert message.startswith(f"params.yaml, claims.{name}: its experiment is not built yet (")
+def test_a_claim_that_is_not_built(monkeypatch):
+    unbuilt = Claim("G-1", "GSNR", "nowhere", "Something is so.", "so", experiment="what it would take")
+    monkeypatch.setitem(LEDGER, "G-1", unbuilt)  # by now every claim of the ledger is built
+    message = refused({"G-1": {"true": "a"}})
+    assert message.startswith(
+        "params.yaml, claims.G-1: its experiment is not built yet (what it would take). Remove it"
+    )
 
 
 def test_a_run_that_is_not_measured():
