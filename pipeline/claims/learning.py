@@ -1,7 +1,7 @@
 """How G-5, G-6 and G-7 are read: what learning does to GSNR (Liu et al. 2020, Section 3).
 
 The paper prints Table 1 and "nearly 80 %"; its curves are in figures alone. Thresholds are those of
-prototypes, looked at on root seed 200; docs/results.md has the numbers.
+prototypes, looked at on root seed 200; docs/results/gsnr.md has the numbers.
 """
 
 import math

@@ -1,7 +1,7 @@
 """How G-1 to G-3 are read off one-step generalisation ratios: left against right side of GSNR's eq. 19.
 
 A number a draw, over all points of its grid. Thresholds of G-3 at epoch 20 were set before anything was run;
-the others were calibrated on root seeds 200 to 209 (docs/results.md).
+the others were calibrated on root seeds 200 to 209 (docs/results/gsnr.md).
 """
 
 from collections.abc import Callable

@@ -1,7 +1,8 @@
 """How L-1 to L-4 and L-7 are read off the tables of students (Luck Matters, section 5.2).
 
 Rho-bar is of the teacher nodes that are alive. Where a number stands for a whole network it is the mean over
-its hidden layers. Thresholds: calibrated on root seeds 200 to 203 (docs/results.md), judged on others.
+its hidden layers. Thresholds: calibrated on root seeds 200 to 203 (docs/results/luck-matters.md), judged on
+others.
 """
 
 from pipeline.claims.claim import Ingredient, Reading, Records

@@ -83,7 +83,7 @@ def _drop(run: RunRecord, seeds: tuple[int, ...], noise: str, beside: tuple[Ingr
 def _beside_pristine_share(run: RunRecord, seeds: tuple[int, ...]) -> tuple[Ingredient, ...]:
     """`stays below the accuracy that would be obtained if only the uncorrupted labels were learned` [P].
 
-    Shown and not judged: it is a matter of how long one trains (docs/results.md).
+    Shown and not judged: it is a matter of how long one trains (docs/results/coherent-gradients.md).
     """
     most, point = _ends(run)[1]
     peaks = tuple(
