@@ -26,6 +26,7 @@ from pipeline.reporting.style import (
     SMALL_PANEL_INCHES,
     SPLIT_LINES,
     STYLE,
+    Y_LABEL,
     LineStyle,
 )
 
@@ -167,6 +168,8 @@ def make_panel(name: str, title: str, draw: Callable[[Axes], None], *, small: bo
         figure = Figure(figsize=SMALL_PANEL_INCHES if small else PANEL_INCHES)
         axes = figure.add_axes(SMALL_AXES if small else AXES)
         draw(axes)
+        if not small:
+            axes.yaxis.set_label_coords(*Y_LABEL)
         axes.set_title(title, y=1.0)  # without y, all ticks are laid out once more to find room for it
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata=NO_METADATA)

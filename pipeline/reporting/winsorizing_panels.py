@@ -20,7 +20,7 @@ LEVELS = {
     "labels100": ("100 %", BAD),
     "pixels": ("random pixels", CONTROL),
 }
-ROOM = 1.45  # of the largest c, where the axis ends: six levels find no gap between the lines
+ROOM = 1.6  # of the largest c, where the axis ends: six levels find no gap between the lines
 EPOCHS = Group("Accuracy over epochs, for each c and level of label noise", folded=False)
 CAPTION = (
     "Overfit is train less test accuracy, over the last tenth of the epochs. Thin lines: seeds; bold: their "
