@@ -112,7 +112,11 @@ def parse_params(text: str, name: str) -> Params:
     return params
 
 
-class _StrictLoader(yaml.SafeLoader):
+# In C where there is libyaml: every stage reads the file, and Python takes ten times as long.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _StrictLoader(_Loader):
     """YAML that refuses a key written twice, where PyYAML keeps the last in silence."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
