@@ -24,6 +24,7 @@ from pipeline.reporting.style import (
     SHADES,
     SMALL_AXES,
     SMALL_PANEL_INCHES,
+    SMALL_Y_LABEL,
     SPLIT_LINES,
     STYLE,
     Y_LABEL,
@@ -168,8 +169,7 @@ def make_panel(name: str, title: str, draw: Callable[[Axes], None], *, small: bo
         figure = Figure(figsize=SMALL_PANEL_INCHES if small else PANEL_INCHES)
         axes = figure.add_axes(SMALL_AXES if small else AXES)
         draw(axes)
-        if not small:
-            axes.yaxis.set_label_coords(*Y_LABEL)
+        axes.yaxis.set_label_coords(*(SMALL_Y_LABEL if small else Y_LABEL))
         axes.set_title(title, y=1.0)  # without y, all ticks are laid out once more to find room for it
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata=NO_METADATA)

@@ -20,8 +20,9 @@ PANEL_INCHES = (4.6, 3.1)
 SMALL_PANEL_INCHES = (3.4, 2.5)
 # Left, bottom, width, height: fixed, so that panels side by side line up (and twice as fast to draw).
 AXES = (0.125, 0.155, 0.86, 0.745)
-Y_LABEL = (-0.097, 0.5)  # of the axes: wide tick labels would push it out of the figure
 SMALL_AXES = (0.155, 0.19, 0.825, 0.69)
+Y_LABEL = (-0.097, 0.5)  # of the axes: wide tick labels would push it out of the figure
+SMALL_Y_LABEL = (-0.14, 0.5)
 # The same beside the scale of a heat map, and that scale.
 HEAT_AXES, SCALE_AXES = (0.125, 0.155, 0.66, 0.745), (0.83, 0.155, 0.035, 0.745)
 
