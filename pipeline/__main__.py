@@ -16,6 +16,7 @@ from pipeline.config import Params, load_params
 from pipeline.errors import InputError, Interrupted, unknown_name
 from pipeline.locks import die_with_parent
 from pipeline.paths import Layout, find_root
+from pipeline.startup import importing, keep_what_is_there
 from pipeline.workers import start_server
 
 log = logging.getLogger("concord")
@@ -98,7 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = _given(params, options)
         if STAGES[options.stage].workers:
             start_server(*STAGES[options.stage].workers)
-        module = importlib.import_module(f"pipeline.stages.{options.stage.replace('-', '_')}")
+        with importing():
+            module = importlib.import_module(f"pipeline.stages.{options.stage.replace('-', '_')}")
         module.run(layout, params, given)
     except InputError as error:
         log.error("%s", error)
@@ -146,4 +148,6 @@ def _interrupt(number: int, frame: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    keep_what_is_there()
+    sys.exit(code)

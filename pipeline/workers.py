@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from pipeline.device import set_threads
 from pipeline.errors import InputError, Interrupted
+from pipeline.startup import keep_what_is_there
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -92,8 +93,9 @@ def start_server(*modules: str) -> None:
 
     To be called before this process begins its own imports, which then go on beside those.
     """
+    preload = ["pipeline.startup_of_workers", "torch", "pipeline.workers", *modules]
+    multiprocessing.get_context("forkserver").set_forkserver_preload(preload)
     # Deaf to Ctrl-C, as its workers inherit: both would die of it with a traceback.
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["torch", "pipeline.workers", *modules])
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         forkserver.ensure_running()
@@ -168,6 +170,7 @@ class _Pool(Generic[Task, Result]):
 
 
 def _work_in_child(work: Callable, task: Any, connection: Connection, threads: int) -> None:
+    keep_what_is_there()
     report = Report(connection)
     set_threads(threads)
     with contextlib.suppress(BrokenPipeError):  # the parent was killed: nobody to tell

@@ -28,6 +28,7 @@ from pipeline.datasets.decode import Recipe
 from pipeline.datasets.parts import Part
 from pipeline.datasets.scan import num_cores
 from pipeline.errors import InputError
+from pipeline.startup import importing
 
 PAGE_SIZE = 2**21  # bytes, FFCV's least; its default of four times as much pads small sets to megabytes
 PLACEHOLDER = 128  # grey level of an image whose noise is drawn when it is loaded
@@ -70,7 +71,8 @@ def write_beton(path: Path, examples: Examples, *, jpg_quality: int | None) -> N
     Fields: image (colour as RGBImageField, grey as NDArrayField of shape (1, H, W)), label, original_label,
     is_corrupt (0 or 1), index. Raises `InputError` when a file cannot be written or read any more.
     """
-    from pipeline.datasets.ffcv_stack import IntField, NDArrayField, RGBImageField, writer  # 4 s of imports
+    with importing():
+        from pipeline.datasets.ffcv_stack import IntField, NDArrayField, RGBImageField, writer  # seconds
 
     side, channels = examples.recipe.side, examples.recipe.channels
     if channels == 1:

@@ -17,6 +17,7 @@ from pipeline.datasets.parts import Place
 from pipeline.datasets.readers import Chosen, OnLoadNoise, Resident, Standardisation, Streamed
 from pipeline.datasets.scan import PixelStatistics
 from pipeline.datasets.views import ViewPart, is_view, load_view, variant_behind
+from pipeline.startup import importing
 
 RESIDENT_BYTES = 2**30  # float32 inputs of one split that are kept in memory; more are streamed
 READ_BATCH = 256  # examples decoded at once when a JPEG-coded split is read into memory
@@ -114,7 +115,8 @@ def _show(whole: Split, part: ViewPart) -> Split:
 
 
 def _open_variant(folder: Path, split: str, device: torch.device, threads: int) -> Split:
-    from pipeline.datasets.ffcv_stack import Reader  # 2 s of imports beyond torch
+    with importing():
+        from pipeline.datasets.ffcv_stack import Reader  # half a second of imports beyond torch
 
     manifest = load_manifest(folder)
     beton = check_beton(folder, split, manifest)

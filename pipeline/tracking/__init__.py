@@ -47,8 +47,8 @@ def track(
         raise
     finally:
         tracker.finish(status)
-        trouble = follower.finish(patience)
-        if trouble:
+        left = status == Status.FINISHED and follower.leave()
+        if not left and (trouble := follower.finish(patience)):
             _LOG.warning(
                 "MLflow has not received all of %s yet (%s). Nothing is lost, no result depends on it; "
                 "to send it later: python -m pipeline sync",

@@ -33,6 +33,7 @@ _GLANCE = 0.1  # seconds between two looks at the folder
 _LAST_TRIES = 3
 _LAST_SECONDS = 120  # a follower never outlives the stages it is sending for by more
 _MOST_STARTS = 3  # by one stage
+_LAST_STAGE = "report"  # of `dvc repro`, which tells each stage its name
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,20 @@ class Follower:
         self._paths.append(path)
         self._start_unless_running()  # the one that was there may have gone for want of journals
 
+    def leave(self) -> bool:
+        """Whether the rest can be left to the follower: `dvc repro` goes on, and its report waits for all.
+
+        Not to one in trouble, of which the stage has to tell.
+        """
+        if os.environ.get("DVC_STAGE", _LAST_STAGE) == _LAST_STAGE or not self._start_unless_running():
+            return False
+        notes = _read_notes(self._layout)
+        return notes is None or notes.trouble is None
+
     def finish(self, seconds: float) -> str | None:
         """Let the rest be sent, for so long at most. Returns what went wrong, in a line."""
         end = time.monotonic() + seconds
+        self._paths += abandoned(self._layout)  # other stages left theirs
         before: dict[int, int] = {}  # process -> failures when it was first looked at
         while any(path.exists() for path in self._paths):
             if time.monotonic() > end:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.paths import Layout
+from pipeline.startup import importing
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment
@@ -86,7 +87,8 @@ def load_mlflow() -> "type[MlflowClient]":
     """MLflow's client, quiet. A second or more the first time. Raises `StoreError`."""
     _calm()
     try:
-        from mlflow.tracking import MlflowClient
+        with importing():
+            from mlflow.tracking import MlflowClient
     except ImportError as error:
         raise StoreError(one_line(error)) from error
     logging.getLogger("mlflow").setLevel(logging.ERROR)

@@ -45,6 +45,9 @@ class _FollowerInside:
     def follow(self, path: Path) -> None:
         self._paths.append(path)
 
+    def leave(self) -> bool:
+        return False
+
     def finish(self, seconds: float) -> str | None:
         return self._mirror.replay(self._paths)
 
@@ -204,6 +207,23 @@ def test_stages_share_a_follower_that_goes_with_the_checkout(layout: Layout) -> 
     assert len(_runs(layout)) == 2
     shutil.rmtree(layout.root)
     wait_for(lambda: not is_alive(processes[0]))
+
+
+def test_in_dvc_repro_the_report_alone_waits_for_what_stages_left(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_STAGE", "train@real")
+    with track(layout, **_WHERE) as tracker:
+        tracker.start(seed=0).log({"loss": 1.0}, 0)
+        wait_for(lambda: (folder_of(layout) / "follower.json").exists() and _follower(layout))
+        os.kill(_follower(layout), signal.SIGSTOP)
+    assert len(journals(layout)) == 1  # the stage has not waited for a follower that stands still
+    monkeypatch.setenv("DVC_STAGE", "report")
+    with track(layout, study="claims", stage="report"):
+        os.kill(_follower(layout), signal.SIGCONT)
+    assert journals(layout) == []
+    (found,) = _runs(layout)
+    assert (found.info.status, found.data.metrics) == ("FINISHED", {"loss": 1.0})
 
 
 def test_a_follower_that_is_killed_is_replaced(layout: Layout) -> None:

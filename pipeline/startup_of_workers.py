@@ -1,0 +1,5 @@
+"""Imported by the server of worker processes before all else: it collects no garbage while it imports."""
+
+import gc
+
+gc.disable()  # until a worker is forked: `pipeline.startup.keep_what_is_there`
