@@ -16,7 +16,7 @@ from pipeline.config import Params, load_params
 from pipeline.errors import InputError, Interrupted, unknown_name
 from pipeline.locks import die_with_parent
 from pipeline.paths import Layout, find_root
-from pipeline.startup import importing, keep_what_is_there
+from pipeline.startup import importing, leave
 from pipeline.workers import start_server
 
 log = logging.getLogger("concord")
@@ -148,6 +148,4 @@ def _interrupt(number: int, frame: Any) -> None:
 
 
 if __name__ == "__main__":
-    code = main()
-    keep_what_is_there()
-    sys.exit(code)
+    leave(main())

@@ -2,4 +2,4 @@
 
 import gc
 
-gc.disable()  # until a worker is forked: `pipeline.startup.keep_what_is_there`
+gc.disable()  # until a worker is forked: `pipeline.startup.begin_worker`

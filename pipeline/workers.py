@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from pipeline.device import set_threads
 from pipeline.errors import InputError, Interrupted
-from pipeline.startup import keep_what_is_there
+from pipeline.startup import begin_worker
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -170,7 +170,7 @@ class _Pool(Generic[Task, Result]):
 
 
 def _work_in_child(work: Callable, task: Any, connection: Connection, threads: int) -> None:
-    keep_what_is_there()
+    begin_worker()
     report = Report(connection)
     set_threads(threads)
     with contextlib.suppress(BrokenPipeError):  # the parent was killed: nobody to tell
