@@ -67,8 +67,13 @@ def minus(first: Numbers, second: Numbers) -> Numbers:
 
 
 def same_winners(courses: Courses, point: str) -> Numbers:
-    """Share of live teacher nodes whose winner is that of the point whose luck `point` has."""
-    rows = courses.record.rows(WINNERS, WinnerRow)
+    """Share of the first layer's live teacher nodes whose winner is that of the point whose luck `point` has.
+
+    Of the first layer alone: the weights of a node above it tell of nodes below, and mean nothing when those
+    are redrawn.
+    """
+    first = courses.layers[0]
+    rows = [row for row in courses.record.rows(WINNERS, WinnerRow) if row.layer == first]
     source = courses.spec.points()[point].lucky.point
     found = {
         name: {

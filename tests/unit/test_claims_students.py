@@ -85,6 +85,9 @@ def record(folder: Path, spec, ends: dict[str, float], **more) -> StudyRecord:
             for node in range(10):
                 winner = node if node < 10 * same.get(point, 1.0) else 20 + node
                 winners.append(WinnerRow(point, seed, 1, node, node == 9, winner, 0.9, 0.3, 3, 2))
+                # Above the first layer none wins again: the weights there tell of other nodes.
+                above = node if "lucky" not in (spec.vary.get(point) or {}) else 20 + node
+                winners.append(WinnerRow(point, seed, 2, node, False, above, 0.9, 0.3, 3, 2))
     for name, kind, rows in (
         (COURSE, CourseRow, course),
         (LOSSES, LossRow, losses),
@@ -153,11 +156,12 @@ def test_l7_reads_each_ablation_off_its_item(tmp_path):
     small = record(tmp_path / "small", small_spec, ends, same={"winners": 0.8, "others": 0.2})
     large = record(tmp_path / "large", drawn(both), {"plain": 0.5, "normal": 0.7})
     finite = record(tmp_path / "f", drawn({"new": {}, "kept": {"examples": 50}}), {"new": 0.8, "kept": 0.6})
-    assert verdicts("L-7", small=small, large=large, finite=finite) == ["holds"] * 5
+    assert verdicts("L-7", small=small, large=large, finite=finite) == ["holds"] * 6
     assert verdicts("L-7", small=small, large=small, finite=finite)[2] == "fails"
     stalled = record(tmp_path / "g", finite.spec, {"new": 0.8, "kept": 0.8})
-    unlucky = record(tmp_path / "h", small_spec, ends, same={"winners": 0.2, "others": 0.2})
-    assert verdicts("L-7", small=unlucky, large=large, finite=stalled)[3:] == ["fails", "fails"]
+    slow = {**ends, "winners": 0.7}
+    unlucky = record(tmp_path / "h", small_spec, slow, same={"winners": 0.2, "others": 0.2})
+    assert verdicts("L-7", small=unlucky, large=large, finite=stalled)[3:] == ["fails"] * 3
 
 
 def test_a_dead_teacher_node_has_no_winner(tmp_path):
