@@ -60,7 +60,11 @@ STAGES = {
     ),
     "examples": Stage("work out the toy examples of the coherent-gradients paper"),
     "regression": Stage("learn a product with and without a frozen first layer", items="regression"),
-    "learning": Stage("follow gradients while networks, or linear models, learn a variant", items="learning"),
+    "learning": Stage(
+        "follow gradients while networks, or linear models, learn a variant",
+        items="learning",
+        workers=("pipeline.stages.learning",),
+    ),
     "theorems": Stage("check the theorems of the Luck Matters paper on small networks"),
     "matrix_dynamics": Stage(
         "follow students over the matrix dynamics of Theorem 5", items="matrix_dynamics"

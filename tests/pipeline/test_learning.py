@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import load_params, parse_params
-from pipeline.errors import InputError
+from pipeline.errors import InputError, Interrupted
 from pipeline.paths import Layout
 from pipeline.stages import learning, prepare, regression, report
-from pipeline.studies.learning import study
+from pipeline.stages.items import check_data
 
 ROOT = Path(__file__).parents[2]
 PARAMS = """
@@ -126,23 +126,52 @@ def test_every_seed_and_step_has_its_rows(layout):
     assert not list(layout.checkpoints.rglob("*.csv"))  # what an interrupted run goes on from is gone
 
 
-def test_an_interrupted_item_goes_on_and_ends_with_the_same_bytes(layout, monkeypatch):
-    """Stopped after the first seed, it computes the second alone."""
-    folder, params, done = layout.study("learning", "mlp"), load_params(layout.params), []
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+def work_of(layout: Layout, item: str) -> Path:
+    """Where an item leaves the seeds that are done until all are."""
+    params = load_params(layout.params)
+    spec = params.learning[item]
+    md5 = check_data(layout, params, spec)
+    return layout.checkpoints / "learning" / item / learning._fingerprint(params, spec, md5, "cpu")
 
-    def compute(item, spec, seed, *rest):
-        done.append(seed)
-        if len(done) == 2:
-            raise KeyboardInterrupt
-        return study.learning_tables(item, spec, seed, *rest)
 
-    monkeypatch.setattr(learning, "learning_tables", compute)
-    with pytest.raises(KeyboardInterrupt):
-        learning.run(layout, params, "mlp")
-    learning.run(layout, params, "mlp")
-    assert done == [0, 1, 1]
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+def test_seeds_that_an_interrupted_call_has_done_are_not_followed_again(layout):
+    folder, work = layout.study("learning", "mlp"), work_of(layout, "mlp")
+    before = {path.name: path.read_text() for path in folder.iterdir()}
+    (work / "seed-0").mkdir(parents=True)
+    for name, text in before.items():
+        kept = [line for line in text.splitlines() if not line.startswith("1,")]
+        (work / "seed-0" / name).write_text("\n".join(kept).replace("0,60,", "0,61,") + "\n")
+    learning.run(layout, load_params(layout.params), "mlp")
+    after = {path.name: path.read_text() for path in folder.iterdir()}
+    assert after != before
+    assert {name: text.replace("0,61,", "0,60,") for name, text in after.items()} == before
+    learning.run(layout, load_params(layout.params), "mlp")
+    assert {path.name: path.read_text() for path in folder.iterdir()} == before
+
+
+class Stopping:
+    """A worker's line to a parent that wants it to stop after so many questions."""
+
+    def __init__(self, after: int):
+        self.left = after
+
+    @property
+    def stop_requested(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.mark.parametrize(("item", "after"), [("mlp", 30), ("mlp", 63), ("linear", 4)])
+def test_a_seed_stops_at_the_step_at_which_it_is_asked_to(layout, tmp_path, item, after):
+    """At `after` steps: in G-6's networks, in those of the first term, in the second linear model."""
+    params = load_params(layout.params)
+    splits = {name: learning._open(layout, params, params.learning[item], name) for name in ("train", "test")}
+    task = learning.SeedTask(item, params.learning[item], 0, 0, splits, "cpu", tmp_path / "seed-0")
+    report = Stopping(after)
+    with pytest.raises(Interrupted, match="while gradients are followed"):
+        learning.write_seed(task, report)
+    assert report.left == -1
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_report_judges_and_draws(layout):

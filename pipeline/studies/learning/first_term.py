@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pipeline.studies.learning.dense import Networks, Passed, cross_entropy, descended, passed
+from pipeline.studies.learning.stopping import Stop, go_on, until
 from pipeline.studies.learning.tables import FirstTermRow
 from pipeline.studies.learning.weights import FIRST_LAYER, Examples, correlation
 
@@ -96,12 +97,14 @@ def _live(now: Passed, position: int) -> Tensor:
     return now.inputs[position] > 0
 
 
-def follow(networks: Networks, train: Examples, lr: float, steps: tuple[int, ...]) -> list[FirstTermRow]:
+def follow(
+    networks: Networks, train: Examples, lr: float, steps: tuple[int, ...], stop: Stop = go_on
+) -> list[FirstTermRow]:
     """The rows of each of `steps`, by seed, step and layer. All examples in one pass."""
     rows, wanted = [], set(steps)
     inputs, labels = train.inputs[None], train.labels[None]
     now = passed(networks, inputs, labels, cross_entropy)
-    for step in range(max(steps) + 1):
+    for step in until(stop, range(max(steps) + 1)):
         after = descended(networks, now.mean_gradient, lr)
         later = passed(after, inputs, labels, cross_entropy)
         if step in wanted:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.gradients import measure_gsnr
+from pipeline.studies.learning.stopping import Stop, go_on, until
 from pipeline.studies.learning.tables import CRAMMER_SINGER, LOGISTIC, SVM, ShallowRow
 
 CHUNK = 500  # examples in one pass of the measurement: memory, and last bits
@@ -42,13 +43,14 @@ def follow(
     num_classes: int,
     lr: float,
     checkpoints: Sequence[int],
+    stop: Stop = go_on,
 ) -> Iterator[ShallowRow]:
     """The rows of one model on the examples `inputs (i, s)`, `labels (i,)`."""
     network, loss = nn.Linear(inputs.shape[1], num_classes, device=inputs.device), LOSSES[model]
     parameters = list(network.parameters())
     for parameter in parameters:
         nn.init.zeros_(parameter)
-    for step in range(max(checkpoints) + 1):
+    for step in until(stop, range(max(checkpoints) + 1)):
         outputs = network(inputs)
         mean_loss = loss(outputs, labels).mean()
         if step in checkpoints:

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.config import FirstTerm, Regression, Shallow, Weights
+from pipeline.config import Regression, Shallow, Weights
 from pipeline.datasets import Split
 from pipeline.errors import InputError
 from pipeline.streams import generator
 from pipeline.studies.learning import first_term, frozen, shallow, weights
 from pipeline.studies.learning.dense import Networks, initial
+from pipeline.studies.learning.stopping import Stop, go_on
 from pipeline.studies.learning.tables import CHANGES, COURSE, CURVES, FEATURES, FIRST_TERM, MEANS, SHALLOW
 from pipeline.studies.learning.weights import Examples
 
@@ -28,35 +29,38 @@ def regression_tables(spec: Regression, root_seed: int, device: torch.device) ->
 
 
 def learning_tables(
-    item: str, spec: Weights | Shallow, seed: int, root_seed: int, splits: Mapping[str, Split]
+    item: str,
+    spec: Weights | Shallow,
+    seed: int,
+    root_seed: int,
+    splits: Mapping[str, Split],
+    stop: Stop = go_on,
 ) -> Tables:
-    """One seed of an item of `learning`; `splits`: train and test, on the device of the work."""
+    """One seed of an item of `learning`; `splits`: train and test, on the device of the work.
+
+    Raises `Interrupted` at the first step at which `stop()` is true.
+    """
     if isinstance(spec, Weights):
-        return _weights_tables(spec, seed, root_seed, splits)
-    return {SHALLOW: _shallow_rows(item, spec, seed, root_seed, splits["train"])}
+        return _weights_tables(spec, seed, root_seed, splits, stop)
+    return {SHALLOW: _shallow_rows(item, spec, seed, root_seed, splits["train"], stop)}
 
 
-def _weights_tables(spec: Weights, seed: int, root_seed: int, splits: Mapping[str, Split]) -> Tables:
+def _weights_tables(
+    spec: Weights, seed: int, root_seed: int, splits: Mapping[str, Split], stop: Stop
+) -> Tables:
     train, test = (_examples(splits[name]) for name in ("train", "test"))
     networks = _networks(spec.widths, splits["train"], seed, root_seed, "init")
-    changes, course = weights.follow(networks, train, test, spec.lr, spec.recorded)
+    changes, course = weights.follow(networks, train, test, spec.lr, spec.recorded, stop)
     tables: Tables = {CHANGES: changes, COURSE: course}
     if spec.first_term is not None:
-        tables[FIRST_TERM] = _first_term(spec.first_term, spec.lr, train, seed, root_seed, splits["train"])
+        small = _networks(spec.first_term.widths, splits["train"], seed, root_seed, "first term")
+        seen = train.first(spec.first_term.examples)
+        tables[FIRST_TERM] = first_term.follow(small, seen, spec.lr, spec.first_term.steps, stop)
     return {name: [replace(row, seed=seed) for row in rows] for name, rows in tables.items()}
 
 
-def _first_term(
-    spec: FirstTerm, lr: float, train: Examples, seed: int, root_seed: int, split: Split
-) -> list[first_term.FirstTermRow]:
-    if spec.examples is not None:
-        train = Examples(train.inputs[: spec.examples], train.labels[: spec.examples])
-    small = _networks(spec.widths, split, seed, root_seed, "first term")
-    return first_term.follow(small, train, lr, spec.steps)
-
-
 def _shallow_rows(
-    item: str, spec: Shallow, seed: int, root_seed: int, train: Split
+    item: str, spec: Shallow, seed: int, root_seed: int, train: Split, stop: Stop
 ) -> list[shallow.ShallowRow]:
     if spec.examples > train.num_examples:
         raise InputError(
@@ -69,7 +73,7 @@ def _shallow_rows(
         row
         for model in spec.models
         for row in shallow.follow(
-            model, seed, drawn.inputs, drawn.labels, train.num_classes, spec.lr, spec.checkpoints
+            model, seed, drawn.inputs, drawn.labels, train.num_classes, spec.lr, spec.checkpoints, stop
         )
     ]
 

@@ -11,6 +11,7 @@ from itertools import pairwise
 from torch import Tensor
 
 from pipeline.studies.learning.dense import Layer, Networks, cross_entropy, descended, outputs_of, passed
+from pipeline.studies.learning.stopping import Stop, go_on, until
 from pipeline.studies.learning.tables import ChangeRow, CourseRow
 
 FIRST_LAYER = 2  # that has a layer below it
@@ -29,6 +30,10 @@ class Examples:
         """In parts small enough for one pass, shaped for networks side by side: `(1, i, s)`, `(1, i)`."""
         parts = zip(self.inputs.split(CHUNK), self.labels.split(CHUNK), strict=True)
         return ((inputs[None], labels[None]) for inputs, labels in parts)
+
+    def first(self, number: int | None) -> "Examples":
+        """The first so many; None: all."""
+        return Examples(self.inputs[:number], self.labels[:number])
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +63,16 @@ def descend(networks: Networks, train: Examples, lr: float, steps: int) -> Itera
 
 
 def follow(
-    networks: Networks, train: Examples, test: Examples, lr: float, steps: Sequence[int]
+    networks: Networks,
+    train: Examples,
+    test: Examples,
+    lr: float,
+    steps: Sequence[int],
+    stop: Stop = go_on,
 ) -> tuple[list[ChangeRow], list[CourseRow]]:
     """The change at each of `steps`, and the course there, by seed; one step more than the last is taken."""
     changes, course, wanted = [], [], set(steps)
-    for state, after in pairwise(descend(networks, train, lr, max(steps) + 1)):
+    for state, after in pairwise(until(stop, descend(networks, train, lr, max(steps) + 1))):
         if state.step in wanted:
             changes += _change_rows(state, after)
             course += _course_rows(state, test)
