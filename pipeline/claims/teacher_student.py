@@ -25,7 +25,7 @@ LEAST_CONV_GAIN = 0.1  # of rho-bar with batch norm (L-2, mean over layers)
 LEAST_HELP = 0.03  # of batch norm, in rho-bar at the end (L-2)
 LEAST_WIDE = 0.05  # rho-bar of the largest factor above that of the smallest (L-4)
 LEAST_STALL = 0.05  # rho-bar of redrawn examples above that of kept ones (L-7)
-LEAST_SAME = 0.25  # share of winners that win again, winners' weights kept less others' kept (L-7)
+LEAST_SAME = 0.1  # share of winners that win again, winners' weights kept less others' kept (L-7)
 
 
 def specialise(records: Records) -> tuple[Reading, ...]:
