@@ -4,7 +4,15 @@ from pipeline.measuring.examples import SplitBatches, drawn_examples, partitions
 from pipeline.measuring.folder import Facts, SnapshotEntry, read_facts, read_snapshots
 from pipeline.measuring.numbers import BOUND_QUANTITIES, PAIR_QUANTITIES
 from pipeline.measuring.samples import Sample, check_samples, draw_samples
-from pipeline.measuring.seed import Measured, SeedTables, SeedTask, Undefined, estimator_for, measure_seed
+from pipeline.measuring.seed import (
+    Measured,
+    SeedTables,
+    SeedTask,
+    Undefined,
+    estimator_for,
+    measure_seed,
+    tables_of,
+)
 from pipeline.measuring.table import MetricRow, Row, write_table
 
 __all__ = [
@@ -28,5 +36,6 @@ __all__ = [
     "partitions",
     "read_facts",
     "read_snapshots",
+    "tables_of",
     "write_table",
 ]

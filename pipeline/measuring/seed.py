@@ -1,7 +1,7 @@
-"""All snapshots of one seed of a run, measured in a worker process."""
+"""The snapshots of one seed of a run, or a share of them, measured in a worker process."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from math import nan
 from pathlib import Path
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SeedTask:
-    """What a worker needs to measure one seed."""
+    """What a worker needs to measure one seed: of its snapshots every `shares`-th from the `share`-th on."""
 
     run: str
     folder: Path  # of the run
@@ -41,11 +41,13 @@ class SeedTask:
     splits: Mapping[str, Split]
     device: str
     maps: Path | None = None  # the folder that receives maps of GSNR, where params ask for them
+    share: int = 0
+    shares: int = 1
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Progress: so many snapshots are done, the last with this M on the first split."""
+    """Progress: so many snapshots of a task are done, the last with this M on the first split."""
 
     seed: int
     done: int
@@ -73,9 +75,18 @@ class SeedTables:
     gsnr: list[GsnrRow] = field(default_factory=list)
 
 
+def tables_of(shares: Sequence[SeedTables]) -> SeedTables:
+    """The tables of one seed from those of its shares: the rows that one worker would have made."""
+    joined = SeedTables()
+    for table in fields(SeedTables):
+        rows = [row for share in shares for row in getattr(share, table.name)]
+        getattr(joined, table.name).extend(sorted(rows, key=lambda row: row.step))
+    return joined
+
+
 def measure_seed(task: SeedTask, report: "Report") -> SeedTables:
-    """Measure every snapshot of one seed on every split asked for."""
-    snapshots = read_snapshots(task.folder, task.seed)
+    """Measure the task's snapshots on every split asked for."""
+    snapshots = read_snapshots(task.folder, task.seed)[task.share :: task.shares]
     seed = _Seed(task, report)
     for done, snapshot in enumerate(snapshots, start=1):
         if report.stop_requested:

@@ -1,4 +1,4 @@
-"""The stage `measure`: one run's gradients at its snapshots, its seeds side by side."""
+"""The stage `measure`: one run's gradients at its snapshots, side by side."""
 
 import logging
 import math
@@ -24,6 +24,8 @@ from pipeline.measuring import (
     check_samples,
     measure_seed,
     read_facts,
+    read_snapshots,
+    tables_of,
     write_table,
 )
 from pipeline.paths import Layout
@@ -52,12 +54,17 @@ def run(layout: Layout, params: Params, item: str) -> None:
             log.info("measure %s, %s.", item, remark)
         maps = layout.measures(item) / MAPS
         shutil.rmtree(maps, ignore_errors=True)
+        snapshots = max(len(read_snapshots(layout.run(item), seed)) for seed in facts.seeds)
+        shares = min(snapshots, shares_of(len(facts.seeds), processes_for(params, str(device))))
         tasks = [
             SeedTask(
                 *(item, layout.run(item), seed, facts, measure, splits, str(device)),
                 maps=maps if measure.gsnr_maps else None,
+                share=share,
+                shares=shares,
             )
             for seed in facts.seeds
+            for share in range(shares)
         ]
         study = params.runs[item].study
         with track(
@@ -70,7 +77,7 @@ def run(layout: Layout, params: Params, item: str) -> None:
             tables = _measure_all(item, params, tasks)
             _mirror(tracker, params, item, tables)
         _write(layout.measures(item), measure, tables)
-    log.info("measure %s: %d seeds in %.0f s", item, len(tasks), time.monotonic() - started)
+    log.info("measure %s: %d seeds in %.0f s", item, len(facts.seeds), time.monotonic() - started)
 
 
 def _open(layout: Layout, params: Params, facts: Facts, name: str) -> Split:
@@ -82,6 +89,11 @@ def _open(layout: Layout, params: Params, facts: Facts, name: str) -> Split:
             "again."
         )
     return open_split(folder, name, device=resolve_device("cpu"), threads=params.threads)
+
+
+def shares_of(seeds: int, processes: int) -> int:
+    """Into how many tasks the snapshots of each seed are dealt: the fewest that leave no process idle."""
+    return processes // math.gcd(seeds, processes)
 
 
 def _write(folder: Path, measure: Measure, tables: list[SeedTables]) -> None:
@@ -104,12 +116,12 @@ def _write(folder: Path, measure: Measure, tables: list[SeedTables]) -> None:
 
 
 def _measure_all(item: str, params: Params, tasks: list[SeedTask]) -> list[SeedTables]:
-    """The rows of each seed, in the order of `tasks`."""
+    """The rows of each seed, in the order in which `tasks` name them."""
     line = ProgressLine(f"measure {item}", "snapshots", len(tasks))
 
     def on_message(index: int, message: Any) -> None:
         if isinstance(message, Measured):
-            line.update(message.seed, message.done, message.total, f"M {message.m_coherence:.3g}")
+            line.update(index, message.done, message.total, f"M {message.m_coherence:.3g}")
         elif isinstance(message, Undefined):
             where = f"measure {item}: seed {message.seed}, step {message.step}, {message.split}"
             log.warning("%s: %s Its rows are NaN.", where, message.reason)
@@ -124,9 +136,13 @@ def _measure_all(item: str, params: Params, tasks: list[SeedTask]) -> list[SeedT
         )
     finally:
         line.close()
-    for task, of_seed in zip(tasks, tables, strict=True):
-        log.info("measure %s, seed %d: %s", item, task.seed, summary(of_seed.coherence))
-    return tables
+    by_seed: dict[int, list[SeedTables]] = {}
+    for task, of_share in zip(tasks, tables, strict=True):
+        by_seed.setdefault(task.seed, []).append(of_share)
+    joined = {seed: tables_of(of_shares) for seed, of_shares in by_seed.items()}
+    for seed, of_seed in joined.items():
+        log.info("measure %s, seed %d: %s", item, seed, summary(of_seed.coherence))
+    return list(joined.values())
 
 
 def summary(rows: list[Row]) -> str:

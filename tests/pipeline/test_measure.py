@@ -23,6 +23,7 @@ from pipeline.measuring import (
     measure_seed,
     partitions,
     read_facts,
+    tables_of,
     write_table,
 )
 from pipeline.stages import measure as stage
@@ -127,6 +128,23 @@ def test_too_few_examples_for_batches(tmp_path):
         )
     with pytest.raises(InputError, match="Use estimator: exact"):
         partitions(np.arange(7), 1, 2, **STREAM)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "processes", "shares"), [(3, 1, 1), (3, 2, 2), (5, 2, 2), (2, 2, 1), (4, 6, 3), (3, 16, 16)]
+)
+def test_shares_are_the_fewest_that_leave_no_process_idle(seeds, processes, shares):
+    assert stage.shares_of(seeds, processes) == shares
+    counts = [count for count in range(1, processes + 1) if seeds * count % processes == 0]
+    assert shares == min(counts)
+
+
+def test_shares_of_a_seed_join_to_what_one_worker_makes(tmp_path):
+    folder = write_run(tmp_path / "a", "cnn", options=CNN, steps=(0, 1, 2, 5, 9))
+    whole = task(folder, EXACT.model_copy(update={"sizes": (32, 64), "pairs": 20, "gsnr": True}))
+    shares = [measure_seed(replace(whole, share=share, shares=3), Listener()) for share in range(3)]
+    assert [len({row.step for row in share.coherence}) for share in shares] == [2, 2, 1]
+    assert tables_of(shares) == measure_seed(whole, Listener())
 
 
 def test_progress_is_told_and_a_stop_is_heard(tmp_path):
