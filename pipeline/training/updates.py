@@ -25,6 +25,8 @@ class UpdateGradient:
     def __init__(self, model: nn.Module, parameters: Sequence[Tensor], run: Run):
         self.model, self.parameters, self.run = model, parameters, run
         self.loss = loss_of(run)
+        single = run.micro_batch_size == 1 and run.micro_batches <= FEW
+        self.batches_passes = single and _is_dense(model)
 
     def __call__(
         self, inputs: Tensor, labels: Tensor, observe: Observer | None = None
@@ -36,7 +38,7 @@ class UpdateGradient:
         if run.micro_batches == 1:
             return self._plain(inputs, labels, observe)
         aggregate = median_of_gradients if run.takes_median else mean_of_gradients
-        if run.micro_batch_size == 1 and run.micro_batches <= FEW and _is_dense(self.model):
+        if self.batches_passes:
             gradients, loss = self._one_example_each(inputs, labels, observe)
             return aggregate(gradients), loss
         gradients, losses = [], []
