@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.claims import Judgement, RunRecord, SplitRecord, StudyRecord
+from pipeline.claims.claim import UnreadableError
 from pipeline.claims.judge import NO_STUDIES, items_of
 from pipeline.claims.numbers import counts_in_words, final
 from pipeline.claims.toy_examples import Compared
@@ -122,7 +124,7 @@ def _section(
     order = named if built.free_roles else [role for role in (*built.roles, *built.optional) if role in named]
     items = items_of(found.claim, {role: named[role] for role in order}, records)
     runs = {role: item for role, item in items.items() if isinstance(item, RunRecord)}
-    shown = draw(name, items)
+    shown = _drawn(draw, name, items)
     caption = [*shown.caption, f"{words.seeds(items)}."]
     if built.reads_coherence:
         caption.append(f"M measured on {words.measuring(runs)}. Dotted: M = 1, orthogonal gradients.")
@@ -144,9 +146,17 @@ def _section(
     )
 
 
+def _drawn(drawing: Callable[[str, Any], Shown], name: str, given: Any) -> Shown:
+    """The figure of the claim `name`; none where the tables lack what it needs, and the caption says so."""
+    try:
+        return drawing(name, given)
+    except UnreadableError as error:
+        return Shown((), (f"No figure: {error}.",))
+
+
 def _study_section(found: Judgement, studies: Mapping[str, StudyRecord]) -> Section:
     study = found.claim.built.studies[0]
-    shown = STUDIES[study](found.claim.id, studies[study])
+    shown = _drawn(STUDIES[study], found.claim.id, studies[study])
     return Section(found, shown.panels, shown.caption, numbers=shown.numbers)
 
 

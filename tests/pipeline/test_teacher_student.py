@@ -112,6 +112,20 @@ def test_the_report_judges_and_draws(layout):
     assert "claims.L-7 needs small, large, finite" in claims["L-7"]["reason"]
 
 
+def test_tables_of_fewer_seeds_than_asked_for_leave_their_figure_out(layout):
+    params = load_params(layout.params)
+    tiny = params.teacher_student["tiny"].model_copy(update={"seeds": 4})
+    more = params.model_copy(update={"teacher_student": {**params.teacher_student, "tiny": tiny}})
+    made = report.write_report(layout, more)
+    claims = {claim["id"]: claim for claim in json.loads(made.claims.read_text())}
+    for name in ("L-1", "L-4"):
+        assert claims[name]["verdict"] == "not run"
+        assert "of seed 3: run `python -m pipeline teacher_student --item tiny`" in claims[name]["reason"]
+        assert not list((layout.reports / "figures").glob(f"{name}-*.svg"))
+    assert "No figure: " in made.page.read_text()
+    assert claims["L-2"]["verdict"] in ("holds", "fails")
+
+
 def test_sets_of_seeds_that_are_done_are_not_worked_out_again(layout, tmp_path):
     elsewhere = checkout(tmp_path)
     for name in ("pipeline", "models"):
