@@ -158,6 +158,8 @@ def test_l7_reads_each_ablation_off_its_item(tmp_path):
     finite = record(tmp_path / "f", drawn({"new": {}, "kept": {"examples": 50}}), {"new": 0.8, "kept": 0.6})
     assert verdicts("L-7", small=small, large=large, finite=finite) == ["holds"] * 6
     assert verdicts("L-7", small=small, large=small, finite=finite)[2] == "fails"
+    fewer = record(tmp_path / "fewer", drawn(both, seeds=2), {"plain": 0.5, "normal": 0.7})
+    assert verdicts("L-7", small=small, large=fewer, finite=finite) == ["holds"] * 6
     stalled = record(tmp_path / "g", finite.spec, {"new": 0.8, "kept": 0.8})
     slow = {**ends, "winners": 0.7}
     unlucky = record(tmp_path / "h", small_spec, slow, same={"winners": 0.2, "others": 0.2})
