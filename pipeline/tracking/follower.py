@@ -168,30 +168,31 @@ def main(root: str) -> int:
     logging.disable(logging.ERROR)
     os.nice(5)  # the stages' own work goes first
     layout = Layout(Path(root))
-    with _alone(layout) as notes:
+    target = _target()  # before MLflow is loaded, which adds settings of its own
+    with _alone(layout, target) as notes:
         if notes is not None:
             with contextlib.suppress(StoreError):
                 load_mlflow()  # while the stage still loads its own
-            _mirror_all(layout, notes)
+            _mirror_all(layout, notes, target)
     return 0
 
 
 @contextmanager
-def _alone(layout: Layout) -> Iterator[int | None]:
-    """The notes, locked, as a descriptor; None if a follower is there that sends to the same place."""
+def _alone(layout: Layout, target: str) -> Iterator[int | None]:
+    """The notes, locked, as a descriptor; None if a follower is there that sends to `target` as well."""
     descriptor = os.open(_notes_file(layout), os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             other = _read_notes(layout)
-            if other is None or other.target == _target():
+            if other is None or other.target == target:
                 yield None
                 return
             with contextlib.suppress(ProcessLookupError):
                 os.kill(other.process, signal.SIGTERM)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        _write_notes(descriptor, _Notes(os.getpid(), _target()))
+        _write_notes(descriptor, _Notes(os.getpid(), target))
         yield descriptor
     finally:
         os.close(descriptor)
@@ -203,7 +204,7 @@ def _write_notes(descriptor: int, notes: _Notes) -> None:
     os.ftruncate(descriptor, len(text))
 
 
-def _mirror_all(layout: Layout, notes: int) -> None:
+def _mirror_all(layout: Layout, notes: int, target: str) -> None:
     mirror = Mirror(layout)
     failures = in_a_row = 0
     last_seen = time.monotonic()
@@ -219,7 +220,7 @@ def _mirror_all(layout: Layout, notes: int) -> None:
         trouble = mirror.replay(paths)
         in_a_row = in_a_row + 1 if trouble else 0
         failures += trouble is not None
-        _write_notes(notes, _Notes(os.getpid(), _target(), failures, trouble))
+        _write_notes(notes, _Notes(os.getpid(), target, failures, trouble))
         last_seen = time.monotonic()
         if in_a_row >= _LAST_TRIES and not written:
             time.sleep(2 * _GLANCE)  # for the stage that waits to read the notes

@@ -61,6 +61,29 @@ def test_stages_share_a_follower_that_goes_with_the_checkout(layout: Layout) -> 
     wait_for(lambda: not is_alive(processes[0]))
 
 
+_SHORT_STAGE = """
+import sys
+from pathlib import Path
+from pipeline.paths import Layout
+from pipeline.tracking import track
+with track(Layout(Path(sys.argv[1])), study="coherent-gradients", stage="train", item="real") as tracker:
+    tracker.start(seed=0).log({"loss": 1.0}, 0)
+"""
+
+
+def test_stages_of_a_repro_share_a_follower(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As dvc starts them: with none of the settings that loading MLflow adds to those of this process.
+    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+        monkeypatch.delenv(name)
+    processes = set()
+    for _ in range(3):
+        with python("-c", _SHORT_STAGE, layout.root) as stage:
+            assert stage.wait() == 0
+        processes.add(_follower(layout))
+    assert len(processes) == 1
+    assert len(runs(layout)) == 3
+
+
 def test_in_dvc_repro_the_report_alone_waits_for_what_stages_left(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
