@@ -99,12 +99,17 @@ def _fingerprint(layout: Layout, params: Params, spec: OsgrGrid, tags: Mapping[s
 
 
 def _tasks(params: Params, spec: OsgrGrid, pool: Pool | None, device: str, work: Path) -> list[PointsTask]:
-    """All points of all draws, dealt out to as many tasks as there are workers."""
+    """All points of all draws, dealt out to as many tasks as there are workers.
+
+    To and fro, since costs rise and fall with the grid: of two workers one would get every wide network.
+    """
     points = [(seed, point) for seed in range(spec.seeds) for point in grid(spec)]
     hands = min(processes_for(params, device), len(points))
-    return [
-        PointsTask(spec, params.seed, pool, device, work, tuple(points[hand::hands])) for hand in range(hands)
-    ]
+    dealt: list[list[tuple[int, Point]]] = [[] for _ in range(hands)]
+    for number, point in enumerate(points):
+        place = number % (2 * hands)
+        dealt[min(place, 2 * hands - 1 - place)].append(point)
+    return [PointsTask(spec, params.seed, pool, device, work, tuple(hand)) for hand in dealt]
 
 
 def _measure_all(title: str, params: Params, tasks: list[PointsTask]) -> list[list[PointRow]]:

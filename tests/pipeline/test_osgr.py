@@ -2,6 +2,9 @@
 
 import json
 import shutil
+from collections import Counter
+from itertools import product
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +55,16 @@ claims:
   G-2: {cnn_bn: normed}
   G-3: {toy: toy}
 """
+
+
+def test_points_are_dealt_evenly_whichever_key_of_the_grid_costs():
+    params = parse_params(PARAMS, "params.yaml")
+    wide = params.osgr_toy["toy"].model_copy(update={"widths": (4, 20), "seeds": 4})
+    hands = [task.points for task in osgr._tasks(params, wide, None, "cpu", Path())]
+    assert Counter(sum(hands, ())) == Counter(product(range(4), study.grid(wide)))
+    for key in ("examples", "noise", "width"):
+        sums = [sum(getattr(point, key) for _, point in hand) for hand in hands]
+        assert sums[0] == pytest.approx(sums[1])
 
 
 @pytest.fixture(scope="module")

@@ -28,13 +28,21 @@ def test_digits_are_1297_and_500_of_all_classes(tmp_path):
     assert counts.max() <= 51
 
 
-def test_digits_are_rescaled_to_255(tmp_path):
+def test_digits_are_those_of_load_digits_rescaled_to_255(tmp_path):
     from sklearn.datasets import load_digits
 
-    images = np.concatenate([part.images for part in opened(tmp_path, Source(kind="digits")).parts.values()])
-    known = {np.round(image * 255 / 16).astype(np.uint8).tobytes() for image in load_digits().images}
-    assert {image.tobytes() for image in images} == known
-    assert images.max() == 255
+    source, digits = opened(tmp_path, Source(kind="digits")), load_digits()
+    found = [
+        (image.tobytes(), label)
+        for part in source.parts.values()
+        for image, label in zip(part.images, part.labels, strict=True)
+    ]
+    levels = np.round(digits.images * 255 / 16).astype(np.uint8)
+    assert sorted(found) == sorted(
+        (image.tobytes(), label) for image, label in zip(levels, digits.target, strict=True)
+    )
+    assert levels.max() == 255
+    assert source.classes == tuple(map(str, digits.target_names))
 
 
 def test_the_root_seed_splits_the_digits(tmp_path):
